@@ -1,0 +1,242 @@
+"""What each model can do on each engine, read from `assets/models.toml`: limits, parameter ranges, defaults, prices.
+
+The panel, request validation, the run card's cost and the docs all read these, so they cannot disagree. Knows nothing of
+how a parameter is written on the wire.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.errors import BadInput
+from backend.types import ChatRequest, GenerationParameters, Usage
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+Thinking = Literal["never", "always", "switch", "unknown"]
+NUMERIC_PARAMETERS = (
+    "thinking_budget", "max_tokens", "temperature", "top_p", "top_k", "min_p",
+    "presence_penalty", "repetition_penalty", "seed",
+)  # fmt: skip
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ParameterSpec(_Frozen):
+    """Inclusive range of one number, the step of its slider, and the recommended value (`None`: not sent)."""
+
+    min: float
+    max: float
+    step: float
+    default: float | None = None
+    integer: bool = False
+
+
+class Price(_Frozen):
+    """Price per million tokens. `output_thinking` where a hybrid model costs more while it thinks."""
+
+    region: str
+    currency: Literal["USD", "CNY"]
+    input: float
+    output: float
+    output_thinking: float | None = None
+    as_of: str
+
+
+class Engine(_Frozen):
+    """What an engine's wire format takes."""
+
+    title: str
+    max_stop: int
+    continuation: bool
+    extra: bool = False
+    parameters: dict[str, ParameterSpec] = Field(default_factory=dict)
+
+
+class ModelCard(_Frozen):
+    """One model as listed in the catalogue. Limits are tokens, `None` where unknown."""
+
+    id: str
+    engine: Literal["dashscope", "checkpoint", "local"]
+    title: str
+    names: tuple[str, ...] = ()
+    thinking: Thinking
+    thinks_by_default: bool | None = None
+    context_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_thinking_tokens: int | None = None
+    max_tokens_limits_thinking: bool = True
+    defaults: dict[str, float] = Field(default_factory=dict)
+    sibling: str | None = None
+    note: str = ""
+    price_note: str = ""
+    prices: tuple[Price, ...] = ()
+
+
+class Capabilities(_Frozen):
+    """A model on an engine: everything the page needs to draw its panel and `check` needs to judge a request."""
+
+    name: str
+    title: str
+    engine: str
+    engine_title: str
+    known: bool = True
+    thinking: Thinking = "unknown"
+    thinks_by_default: bool | None = None
+    context_tokens: int | None = None
+    max_input_tokens: int | None = None
+    max_output_tokens: int | None = None
+    max_thinking_tokens: int | None = None
+    max_tokens_limits_thinking: bool = True
+    parameters: dict[str, ParameterSpec] = Field(default_factory=dict)
+    max_stop: int = 0
+    can_continue: bool = False
+    takes_extra: bool = False
+    takes_system: bool = True
+    sibling: str | None = None
+    note: str = ""
+    price_note: str = ""
+    prices: tuple[Price, ...] = ()
+
+    def thinks(self, parameters: GenerationParameters) -> bool | None:
+        """Whether an answer begins with a trace under these parameters; `None` where nobody knows."""
+        if self.thinking == "switch":
+            return self.thinks_by_default if parameters.enable_thinking is None else parameters.enable_thinking
+        return {"always": True, "never": False, "unknown": None}[self.thinking]
+
+    def price(self, region: str | None) -> Price | None:
+        return next((p for p in self.prices if p.region == region), None)
+
+    def cost(self, usage: Usage, region: str | None) -> tuple[float, str] | None:
+        """Estimated (amount, currency) of one answer; `None` where a count or the price is unknown.
+
+        input x price + output x price, per million tokens; a hybrid model that thought pays its thinking price for all output.
+        """
+        price = self.price(region)
+        if price is None or usage.input_tokens is None or usage.output_tokens is None:
+            return None
+        thought = bool(usage.reasoning_tokens) and price.output_thinking is not None
+        output_price = price.output_thinking if thought and price.output_thinking is not None else price.output
+        return (usage.input_tokens * price.input + usage.output_tokens * output_price) / 1e6, price.currency
+
+
+class Catalogue:
+    """All cards and engines of one models file."""
+
+    def __init__(self, engines: Mapping[str, Engine], models: Iterable[ModelCard]) -> None:
+        self.engines = dict(engines)
+        self.models = tuple(models)
+
+    @classmethod
+    def load(cls, path: Path = ASSETS / "models.toml") -> Catalogue:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            {name: Engine.model_validate(engine) for name, engine in raw["engines"].items()},
+            [ModelCard.model_validate(model) for model in raw["models"]],
+        )
+
+    def card(self, engine: str, model: str) -> ModelCard | None:
+        """The card of `model` as `engine` calls it; server and local engines also know the checkpoints by their names."""
+        wanted = model.casefold()
+        homes = (engine,) if engine == "dashscope" else (engine, "checkpoint")
+        for card in self.models:
+            if card.engine in homes and wanted in {n.casefold() for n in (card.id, *card.names)}:
+                return card
+        return None
+
+    def capabilities(
+        self,
+        engine: str,
+        model: str,
+        *,
+        name: str | None = None,
+        context_tokens: int | None = None,
+        thinking: Thinking | None = None,
+    ) -> Capabilities:
+        """The card on this engine, or an honest generic one. `context_tokens` and `thinking`: what the engine itself told."""
+        made_by = self.engines[engine]
+        card = self.card(engine, model)
+        known = card is not None
+        card = card or ModelCard(id=model, engine="checkpoint", title=model, thinking="unknown")
+        context = context_tokens or card.context_tokens
+        return Capabilities(
+            name=name or f"{engine}:{model}",
+            title=card.title,
+            engine=engine,
+            engine_title=made_by.title,
+            known=known,
+            thinking=thinking or card.thinking,
+            thinks_by_default=card.thinks_by_default,
+            context_tokens=context,
+            max_input_tokens=card.max_input_tokens,
+            max_output_tokens=card.max_output_tokens,
+            max_thinking_tokens=card.max_thinking_tokens,
+            max_tokens_limits_thinking=card.max_tokens_limits_thinking,
+            parameters=_parameters(made_by, card, context, thinking or card.thinking),
+            max_stop=made_by.max_stop,
+            can_continue=made_by.continuation,
+            takes_extra=made_by.extra,
+            sibling=card.sibling,
+            note=card.note,
+            price_note=card.price_note,
+            prices=card.prices,
+        )
+
+
+def _parameters(engine: Engine, card: ModelCard, context: int | None, thinking: Thinking) -> dict[str, ParameterSpec]:
+    limits = {"max_tokens": card.max_output_tokens or context, "thinking_budget": card.max_thinking_tokens}
+    out: dict[str, ParameterSpec] = {}
+    for name, spec in engine.parameters.items():
+        if name == "thinking_budget" and thinking in ("never", "unknown"):
+            continue
+        top = min(spec.max, limits.get(name) or spec.max)
+        default = card.defaults.get(name, spec.default)
+        out[name] = spec.model_copy(update={"max": top, "default": None if default is None else min(default, top)})
+    return out
+
+
+@lru_cache(maxsize=1)
+def catalogue() -> Catalogue:
+    """The shipped catalogue, read once."""
+    return Catalogue.load()
+
+
+def check(request: ChatRequest, capabilities: Capabilities) -> None:
+    """Raises `BadInput` with a sentence and a hint for the first thing in `request` that this model does not take."""
+    if not any(m.content.strip() for m in request.messages if m.role == "user"):
+        raise BadInput("The prompt is empty.", hint="Type a question or attach a file with text in it.")
+    parameters = request.parameters
+    for name in NUMERIC_PARAMETERS:
+        value = getattr(parameters, name)
+        spec = capabilities.parameters.get(name)
+        if value is None or spec is None:
+            continue  # a parameter that the engine lacks is not sent, and the panel says so
+        label = name.replace("_", " ")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadInput(f"{label} must be a number, not {value!r}.", hint="Use the slider or type a number.")
+        if value != value or not spec.min <= value <= spec.max:
+            raise BadInput(
+                f"{label} is {value:g}; {capabilities.title} on {capabilities.engine_title} takes {spec.min:g} to {spec.max:g}.",
+                hint="Move it into the range, or reset the parameters.",
+            )
+        if spec.integer and value != int(value):
+            raise BadInput(f"{label} must be a whole number, not {value:g}.", hint="Leave out the decimals.")
+    if len(parameters.stop) > capabilities.max_stop > 0:
+        raise BadInput(
+            f"{len(parameters.stop)} stop strings; {capabilities.engine_title} takes at most {capabilities.max_stop}.",
+            hint="Remove some of them.",
+        )
+    if request.continue_last and not capabilities.can_continue:
+        raise BadInput(
+            f"{capabilities.engine_title} cannot write on from an unfinished answer.",
+            hint="Regenerate it, or ask it to go on in a new turn.",
+        )

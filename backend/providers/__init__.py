@@ -1,0 +1,1 @@
+"""The engines behind the Provider seam; each module holds one."""

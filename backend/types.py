@@ -1,0 +1,172 @@
+"""What travels between the engines and the page: messages, requests, usage, and the closed union of stream events.
+
+Knows nothing of any engine, wire format or page. A recording is these events as JSON lines (see `recording.py`).
+Unknown is `None`, never 0; times are seconds on a monotonic clock, counts are tokens as the engine reported them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "unknown"]
+WaitStage = Literal["queued", "loading", "reading"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `thinking` is the trace that came with an assistant's turn; it is sent again only on request."""
+
+    role: Role
+    content: str
+    thinking: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationParameters:
+    """What the user set. `None` means "not set": the field is not sent and the engine's own default holds.
+
+    `thinking_budget` and `max_tokens` are tokens; `enable_thinking` is for hybrid models only; `extra` is raw JSON
+    that goes into the request's body as it is, where the engine takes it.
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    presence_penalty: float | None = None
+    repetition_penalty: float | None = None
+    max_tokens: int | None = None
+    thinking_budget: int | None = None
+    enable_thinking: bool | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One call of one model. `model` is the engine's own name for it, without the `provider:` part.
+
+    With `continue_last` the last message is an assistant's unfinished turn and the engine writes on from its end
+    (only where `Capabilities.can_continue`).
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    parameters: GenerationParameters = field(default_factory=GenerationParameters)
+    resend_thinking: bool = False
+    continue_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the engine reported them. `output_tokens` includes `reasoning_tokens`."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    cached_tokens: int | None = None
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """Output tokens that are not thinking; `None` unless the engine told both counts."""
+        if self.output_tokens is None or self.reasoning_tokens is None:
+            return None
+        return self.output_tokens - self.reasoning_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, measured where the run is held: t0 = request made, t1 = first non-empty delta, tn = last delta.
+
+    `ttft_s` = t1 - t0; `thinking_s` = first answer delta (or the end) - t1 where there was a trace;
+    `answer_s` = tn - first answer delta; `decode_s` = tn - t1; `total_s` = stream closed - t0.
+    """
+
+    ttft_s: float | None = None
+    thinking_s: float | None = None
+    answer_s: float | None = None
+    decode_s: float | None = None
+    total_s: float | None = None
+
+    def decode_tokens_per_s(self, usage: Usage) -> float | None:
+        """(N - 1) / (tn - t1), N = output tokens from usage: the inverse of inter-token latency (as guidellm)."""
+        if self.decode_s is None or self.decode_s <= 0 or usage.output_tokens is None or usage.output_tokens < 2:
+            return None
+        return (usage.output_tokens - 1) / self.decode_s
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run exists. Always the first event, sent before any waiting."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing to read yet: a place in a queue (1 = next), a share loaded in 0..1, or the prompt being read."""
+
+    stage: WaitStage
+    position: int | None = None
+    share: float | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """An attempt failed before its first token; the next one (`attempt`, from 2) starts in `wait_s`."""
+
+    attempt: int
+    wait_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """New text of the trace. `tokens` is the engine's own count of thinking tokens so far, where it tells."""
+
+    text: str
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """New text of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a tool call; pieces with one `index` belong together, `arguments` are joined in order."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDetail:
+    """Log-probability of one token and its alternatives, where asked for."""
+
+    token: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run ended by itself. Always the last event of a stream that raised nothing."""
+
+    reason: FinishReason
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing | None = None
+    request_id: str | None = None
+
+
+Event = Started | Waiting | Retrying | ThinkingDelta | TextDelta | ToolCallDelta | TokenDetail | Finished
