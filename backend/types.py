@@ -141,6 +141,11 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerWasThinking:
+    """Everything sent as answer so far was thinking: a model that nobody knew opened its trace in the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallDelta:
     """A piece of a tool call; pieces with one `index` belong together, `arguments` are joined in order."""
 
@@ -169,4 +174,4 @@ class Finished:
     request_id: str | None = None
 
 
-Event = Started | Waiting | Retrying | ThinkingDelta | TextDelta | ToolCallDelta | TokenDetail | Finished
+Event = Started | Waiting | Retrying | ThinkingDelta | TextDelta | AnswerWasThinking | ToolCallDelta | TokenDetail | Finished

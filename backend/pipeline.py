@@ -1,0 +1,149 @@
+"""What happens to every request, whatever the engine: check -> retry and regions -> measuring. A `Provider` itself.
+
+Retries happen only before the first delta, so nothing is ever shown twice. Knows no wire format, page or database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from backend.catalogue import Capabilities, check
+from backend.errors import AuthError, BackendError, QuotaExhausted, StreamBroken
+from backend.provider import Provider
+from backend.types import (
+    ChatRequest,
+    Event,
+    Finished,
+    Retrying,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    Timing,
+    TokenDetail,
+    ToolCallDelta,
+    Waiting,
+)
+
+MAX_ATTEMPTS = 4
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
+LONGEST_RETRY_AFTER_S = 60.0  # a service that asks for more is better told to the user than waited for in silence
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to a model: a provider, the model's name there, and the region it stands in (for prices and hints)."""
+
+    provider: Provider
+    model: str
+    region: str | None = None
+
+
+def backoff_s(attempt: int, error: BackendError, jitter: Callable[[], float] = random.random) -> float | None:
+    """Seconds to wait after failed attempt number `attempt` (from 1), `None` to give up.
+
+    The service's own Retry-After where told, else 0.5 * 2^(n-1), at most 8 s, times 0.5..1 so that clients spread out.
+    """
+    if not error.retryable or attempt >= MAX_ATTEMPTS:
+        return None
+    if error.retry_after_s is not None:
+        return error.retry_after_s if error.retry_after_s <= LONGEST_RETRY_AFTER_S else None
+    return float(min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * (0.5 + jitter() / 2))
+
+
+class Stopwatch:
+    """Takes the times of one stream. Waiting in a local queue or for a model to load does not count into `ttft_s`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._sent = clock()
+        self._first = self._answer = self._last = None  # type: float | None
+
+    def restart(self) -> None:
+        self._sent = self._clock()
+
+    def see(self, event: Event) -> None:
+        match event:
+            case Waiting(stage="queued" | "loading"):
+                self._sent = self._clock()
+            case ThinkingDelta() | TextDelta() | ToolCallDelta():
+                now = self._last = self._clock()
+                self._first = self._first if self._first is not None else now
+                if self._answer is None and not isinstance(event, ThinkingDelta):
+                    self._answer = now
+            case _:
+                pass
+
+    def timing(self) -> Timing:
+        now = self._clock()
+        total_s = now - self._sent
+        if self._first is None or self._last is None:
+            return Timing(total_s=total_s)
+        thought = self._answer is None or self._answer > self._first
+        return Timing(
+            ttft_s=self._first - self._sent,
+            thinking_s=(self._answer or self._last) - self._first if thought else None,
+            answer_s=None if self._answer is None else self._last - self._answer,
+            decode_s=self._last - self._first,
+            total_s=total_s,
+        )
+
+
+class Pipeline:
+    """Wraps the routes to one model, tried in order. Region fail-over and retry end with the first delta."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._routes = tuple(routes)
+        self._sleep = sleep
+        self._clock = clock
+        self.region = self._routes[0].region
+
+    async def capabilities(self, model: str) -> Capabilities:
+        return await self._routes[0].provider.capabilities(self._routes[0].model)
+
+    async def aclose(self) -> None:
+        """The providers belong to whoever built the routes."""
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        check(request, await self.capabilities(request.model))
+        yield Started(model=request.model)
+        attempt, place = 1, 0
+        while True:
+            route = self._routes[place]
+            self.region = route.region
+            watch, said_something = Stopwatch(self._clock), False
+            try:
+                async with aclosing(route.provider.stream(replace(request, model=route.model))) as events:
+                    async for event in events:
+                        if isinstance(event, Started):
+                            continue
+                        watch.see(event)
+                        said_something |= isinstance(event, ThinkingDelta | TextDelta | ToolCallDelta | TokenDetail)
+                        if isinstance(event, Finished):
+                            yield replace(event, timing=watch.timing())
+                            return
+                        yield event
+                raise StreamBroken("The answer ended without a finish.", hint="What arrived is kept; regenerate to try again.")
+            except BackendError as error:
+                if said_something:
+                    raise
+                if place + 1 < len(self._routes) and (error.retryable or isinstance(error, AuthError | QuotaExhausted)):
+                    place += 1
+                    yield Retrying(attempt + 1, 0.0, f"{error.message} Trying {self._routes[place].region}.")
+                else:
+                    wait_s = backoff_s(attempt, error)
+                    if wait_s is None:
+                        raise
+                    yield Retrying(attempt + 1, wait_s, error.message)
+                    await self._sleep(wait_s)
+                attempt += 1

@@ -1,0 +1,232 @@
+"""The page's words in English. Sentences with `{}` fields are filled with `str.format`."""
+
+from __future__ import annotations
+
+
+class English:
+    language = "en"
+    product = "Qwen3-Next Playground"
+
+    # frame
+    tab_chat = "Chat"
+    tab_about = "About"
+    model = "Model"
+    theme = "Light or dark"
+    toggle_history = "Chats"
+    toggle_panel = "Settings"
+    # history
+    new_chat = "New chat"
+    search = "Search chats"
+    pinned = "Pinned"
+    today = "Today"
+    yesterday = "Yesterday"
+    this_week = "Last 7 days"
+    older = "Older"
+    recorded = "Recorded runs"
+    no_history = "Your chats appear here. Ask something to begin one."
+    no_matches = "No chat holds these words."
+    rename = "Rename"
+    pin = "Pin"
+    unpin = "Unpin"
+    delete = "Delete"
+    delete_sure = "Delete this chat for good?"
+    delete_turn_sure = "Delete this turn and everything after it?"
+    export_markdown = "Save as Markdown"
+    export_json = "Save as JSON"
+    import_chats = "Import"
+    export_all = "Export all"
+    rename_to = "New name"
+    more = "More"
+    imported = "{n} chat(s) imported."
+    # composer
+    ask = "Ask anything. Shift+Enter for a new line"
+    send = "Send"
+    stop = "Stop"
+    context_of = "{used} of {total} tokens"
+    context_used = "{used} tokens"
+    context_full = "This may not fit: about {used} of {total} tokens. You can still send it."
+    files = "{name}, about {tokens} tokens"
+    # turns
+    copy = "Copy"
+    copied = "Copied"
+    edit = "Edit"
+    save_edit = "Send as a new version"
+    cancel = "Cancel"
+    regenerate = "Regenerate"
+    continue_answer = "Continue"
+    continue_not = "{engine} cannot write on from an unfinished answer"
+    show_request = "Show request"
+    save_recording = "Save recording"
+    version = "Version {i} of {n}"
+    earlier_version = "Earlier version"
+    later_version = "Later version"
+    jump = "Jump to latest"
+    thinking = "Thinking"
+    thought = "Thought for {seconds} s"
+    thought_unknown = "Thought"
+    thought_stopped = "Thinking, stopped"
+    tokens = "{n} tokens"
+    of_budget = "of {n}"
+    empty_answer = "No answer was written: the whole output was thinking."
+    empty_stopped = "Stopped before the answer began."
+    interrupted = "The app was closed while this was being written. What had arrived is kept."
+    scripted = "Scripted sample: written by hand to show the page, not recorded from a model."
+    recorded_run = "Recorded run, played back with its own timing."
+    # run card
+    first_token = "first token"
+    thinking_time = "thinking"
+    answer_time = "answer"
+    thinking_tokens = "thinking"
+    answer_tokens = "answer tokens"
+    tokens_word = "tokens"
+    rate = "tokens/s"
+    context = "context"
+    cost = "about"
+    seed = "seed"
+    finish = "end"
+    finish_reasons = {
+        "stop": "finished",
+        "length": "hit the token limit",
+        "content_filter": "cut by the content filter",
+        "tool_calls": "wants a tool",
+        "unknown": "-",
+        "stopped": "stopped by you",
+        "error": "error",
+        "interrupted": "interrupted",
+    }
+    cost_note = "Estimate: list price of {as_of}, {region}. {note}"
+    # state line
+    states = {
+        "idle": "ready",
+        "queued": "queued",
+        "loading": "loading",
+        "reading": "reading the prompt",
+        "thinking": "thinking",
+        "answering": "answering",
+        "done": "done",
+        "stopped": "stopped by you",
+        "error": "error",
+    }
+    place = "place {n} in the queue"
+    retrying = "{reason} Trying again in {seconds} s (attempt {attempt})."
+    not_saved = "This answer is not being saved: {reason}"
+    says_started = "Thinking started"
+    says_still = "Still thinking, {n} tokens"
+    says_ready = "Answer ready"
+    # parameters
+    seg_parameters = "Parameters"
+    seg_request = "Request"
+    seg_connect = "Connect"
+    preset = "Preset"
+    preset_recommended = "Recommended"
+    preset_precise = "Precise"
+    preset_creative = "Creative"
+    preset_greedy = "Greedy check"
+    preset_save = "Save preset"
+    preset_name = "Name for these settings"
+    preset_delete = "Delete preset"
+    preset_needs_name = "Give the preset a name first."
+    reset = "Reset"
+    parameters = {
+        "thinking_budget": "Thinking budget",
+        "max_tokens": "Max answer tokens",
+        "temperature": "Temperature",
+        "top_p": "Top-p",
+        "top_k": "Top-k",
+        "min_p": "Min-p",
+        "presence_penalty": "Presence penalty",
+        "repetition_penalty": "Repetition penalty",
+        "seed": "Seed",
+        "stop": "Stop strings",
+        "extra": "Extra JSON",
+        "enable_thinking": "Think before answering",
+    }
+    parameter_hints = {
+        "thinking_budget": "0 = no limit",
+        "seed": "-1 = a new one each time; the one used is kept",
+        "stop": "one a line, at most {n}",
+        "extra": "fields added to the request as they are",
+    }
+    not_taken = "not taken by {engine}"
+    not_for_model = "this model does not think"
+    system_prompt = "System prompt"
+    system_hint = "Answer in the language of the question."
+    resend = "Send earlier thinking again"
+    resend_saves = "off saves about {n} tokens in this chat"
+    resend_off = "off keeps the prompt short, as the model card advises"
+    sibling_instruct = "Instruct and Thinking are two checkpoints: to switch thinking on or off, choose the other model."
+    greedy_warning = "Greedy decoding can make a thinking model repeat itself."
+    # request
+    request_empty = "Type a prompt or open a chat: the exact request and code for it appear here."
+    request_json = "JSON"
+    request_native = "curl, native"
+    request_curl = "curl"
+    request_openai = "Python openai"
+    request_dashscope = "Python dashscope"
+    request_javascript = "JavaScript"
+    request_note = "Exactly what is sent. The key is never in it: snippets read {variable}."
+    # connect
+    connect_intro = "Keys stay in this browser session's memory on the server and are never written down."
+    connect_dashscope = "DashScope"
+    connect_key = "API key"
+    connect_region = "Region of the key"
+    connect_use = "Use this key"
+    connect_server = "OpenAI-compatible server"
+    connect_url = "Address, up to /v1"
+    connect_server_key = "Key, if it asks for one"
+    connect_add = "Test and add"
+    connect_ok = "Reached {where}: {n} models."
+    connect_ok_key = "Key accepted in {region}."
+    connect_key_empty = "Paste a key first."
+    connect_url_bad = "The address must begin with http:// or https://, for example http://127.0.0.1:8000/v1."
+    connect_private = "This public page does not call private addresses."
+    # empty page
+    hello = "Watch Qwen3-Next think"
+    hello_demo = "The demo model answers at once, on this machine. It is tiny and often wrong: it shows the page, not Qwen3-Next."
+    card_demo = "Demo model"
+    card_demo_text = "A 135M model on this processor. The first use fetches 96 MB once."
+    card_key = "DashScope key"
+    card_key_text = "qwen3-next-80b-a3b, hosted. Paste a key and chat."
+    card_server = "Your server"
+    card_server_text = "vLLM, SGLang, llama.cpp, transformers serve: any OpenAI-compatible address."
+    card_replay = "Recorded run"
+    card_replay_text = "Watch a sample run with its original timing. Needs nothing."
+    try_one = "Try"
+    starters = (
+        ("How many positive integers below 1000 are divisible by neither 6 nor 10? Show the steps.", "think"),
+        ("Vì sao mô hình MoE thưa lại nhanh dù có 80 tỷ tham số?", "think"),
+        ("Find and mend the bug:\n```python\ndef mean(xs):\n    return sum(xs) / len(xs) - 1\n```", "instruct"),
+        ("用三句话解释什么是注意力机制。", "instruct"),
+    )
+    # errors on the page
+    error_actions = {
+        "connect": "Open connection settings",
+        "regenerate": "Try again",
+        "parameters": "Open parameters",
+        "new": "New chat",
+        "dismiss": "Close",
+    }
+    damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
+    no_such_chat = "This chat is not here any more."
+    busy = "An answer is still being written. Stop it first, or wait."
+    # replay
+    replay_speed = "Speed"
+    replay_1x = "1x"
+    replay_4x = "4x"
+    replay_now = "at once"
+    # keys
+    keys_title = "Keys"
+    keys = (
+        ("Enter", "send"),
+        ("Shift+Enter", "new line"),
+        ("Esc", "stop"),
+        ("Ctrl+Shift+O", "new chat"),
+        ("Ctrl+K", "search chats"),
+        ("Ctrl+B", "chats panel"),
+        ("Ctrl+.", "settings panel"),
+        ("Alt+T", "fold or unfold thinking"),
+        ("Alt+R", "regenerate"),
+        ("Alt+← / Alt+→", "versions of the last answer"),
+        ("↑ in an empty box", "edit the last question"),
+        ("Ctrl+/", "this list"),
+    )
