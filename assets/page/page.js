@@ -1,0 +1,62 @@
+// Frame behaviour that needs no server: theme, tabs, panels, sheets, keys. Runs in <head>, so it only delegates.
+(() => {
+  const body = () => document.body;
+  const click = (id) => { const e = document.querySelector(`#${id}`); const b = e && (e.matches('button') ? e : e.querySelector('button')); if (b && !b.disabled) b.click(); return !!b; };
+  const phone = () => matchMedia('(max-width: 768px)').matches;
+  const store = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } }, set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* private mode */ } } };
+  const dark = (on) => { body().classList.toggle('dark', on); store.set('qnp-theme', on ? 'dark' : 'light'); };
+  const sheet = (name) => { if (body().dataset.sheet === name || !name) delete body().dataset.sheet; else body().dataset.sheet = name; };
+  const side = (name) => { if (phone()) return sheet(name); if (body().dataset[name] === 'off') delete body().dataset[name]; else body().dataset[name] = 'off'; };
+  const panel = (name) => { if (name) body().dataset.panel = name; else delete body().dataset.panel; delete body().dataset.right; if (phone() && body().dataset.sheet !== 'right') sheet('right'); };
+  window.playground = {
+    panel, sheet, click,
+    running: (on) => { if (on) body().dataset.running = 'on'; else delete body().dataset.running; },
+    // Sets a text box of Gradio's the way a person would, so that its own state follows.
+    type: (selector, text) => { const box = document.querySelector(selector); if (!box) return; Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, text); box.dispatchEvent(new Event('input', { bubbles: true })); box.focus(); },
+    copy: async (text, button) => {
+      const say = button && button.textContent;
+      try { await navigator.clipboard.writeText(text); }
+      catch { const t = document.createElement('textarea'); t.value = text; document.body.append(t); t.select(); document.execCommand('copy'); t.remove(); }
+      if (button) { button.textContent = button.dataset.copied || 'Copied'; setTimeout(() => { button.textContent = say; }, 1200); }
+    },
+    chat: (id) => { const u = new URL(location.href); if (id) u.searchParams.set('chat', id); else u.searchParams.delete('chat'); history.replaceState(null, '', u); },
+    save: (name, text, type) => { const a = document.createElement('a'); a.href = URL.createObjectURL(new Blob([text], { type })); a.download = name; a.click(); setTimeout(() => URL.revokeObjectURL(a.href), 10000); },
+  };
+  addEventListener('DOMContentLoaded', () => {
+    const wish = new URLSearchParams(location.search).get('__theme') || store.get('qnp-theme');
+    const apply = () => { if (wish) body().classList.toggle('dark', wish === 'dark'); };
+    apply(); setTimeout(apply, 600); // Gradio sets its own theme class once while it mounts
+  });
+  document.addEventListener('click', (e) => {
+    const at = (selector) => e.target.closest(selector);
+    if (at('#theme')) dark(!body().classList.contains('dark'));
+    else if (at('#tab-chat')) delete body().dataset.tab;
+    else if (at('#tab-about')) body().dataset.tab = 'about';
+    else if (at('#open-left')) side('left');
+    else if (at('#open-right')) side('right');
+    else if (at('#shade')) sheet();
+    else if (at('#seg-parameters')) panel();
+    else if (at('#show-request')) panel('request');
+    else if (at('#seg-connect')) panel('connect');
+    else if (at('#jump')) { const s = document.querySelector('#scroll'); s.scrollTop = s.scrollHeight; }
+    else if (at('[data-copy-code]')) playground.copy(at('.code').querySelector('pre').innerText, at('[data-copy-code]'));
+    if (phone() && (at('#new-chat') || at('.chat-entry > button.open'))) sheet();
+    for (const menu of document.querySelectorAll('.menu')) if (!menu.parentElement.contains(e.target)) menu.remove();
+  });
+  const keys = [
+    [(e) => e.key === 'Escape', () => body().dataset.running && click('stop')],
+    [(e) => e.ctrlKey && e.shiftKey && e.key.toLowerCase() === 'o', () => click('new-chat')],
+    [(e) => (e.ctrlKey || e.metaKey) && !e.shiftKey && e.key.toLowerCase() === 'k', () => { delete body().dataset.left; if (phone()) sheet('left'); document.querySelector('#history-search input, #history-search textarea')?.focus(); return true; }],
+    [(e) => (e.ctrlKey || e.metaKey) && !e.shiftKey && e.key.toLowerCase() === 'b', () => { side('left'); return true; }],
+    [(e) => (e.ctrlKey || e.metaKey) && e.key === '.', () => { side('right'); return true; }],
+    [(e) => (e.ctrlKey || e.metaKey) && e.key === '/', () => { body().dataset.tab = 'about'; document.querySelector('#keys')?.scrollIntoView(); return true; }],
+    [(e) => e.altKey && e.key.toLowerCase() === 't', () => { const all = [...document.querySelectorAll('#chat-log details.trace')]; const open = !all.some((d) => d.open); for (const d of all) d.open = open; return true; }],
+    [(e) => e.altKey && e.key.toLowerCase() === 'r', () => { const b = [...document.querySelectorAll('#chat-log [data-op=regenerate]')].at(-1); b?.click(); return !!b; }],
+    [(e) => e.altKey && (e.key === 'ArrowLeft' || e.key === 'ArrowRight'), (e) => { const b = [...document.querySelectorAll(`#chat-log [data-step="${e.key === 'ArrowLeft' ? -1 : 1}"]`)].at(-1); b?.click(); return !!b; }],
+    [(e) => e.key === 'ArrowUp' && e.target.matches?.('#composer textarea') && !e.target.value, () => { const b = [...document.querySelectorAll('#chat-log .turn.user [data-op=edit]')].at(-1); b?.click(); return !!b; }],
+  ];
+  document.addEventListener('keydown', (e) => {
+    if (e.isComposing || e.keyCode === 229) { if (e.key === 'Enter') e.stopPropagation(); return; } // half a word of an input method is not a message
+    for (const [is, act] of keys) if (is(e)) { if (act(e)) e.preventDefault(); return; }
+  }, true);
+})();

@@ -1,0 +1,76 @@
+"""What one answer cost: times, tokens, money. Unknown is a dash, never 0."""
+
+from __future__ import annotations
+
+import html
+
+from backend import Capabilities, Node, Usage
+from ui.text import WORDS as W
+
+SIGNS = {"USD": "$", "CNY": "¥"}
+
+
+def run_card(node: Node, capabilities: Capabilities | None, *, elem_id: str | None) -> str:
+    """The line under an answer. Each figure has its class, so that tests and people's scripts can read it."""
+    usage = node.usage or Usage()
+    timing = node.timing
+    answer_tokens = usage.answer_tokens if usage.answer_tokens is not None else _all_answer(usage, capabilities)
+    cells = [
+        _cell("ttft", W.first_token, _seconds(timing.ttft_s if timing else None)),
+        _cell("thinking-time", W.thinking_time, _seconds(timing.thinking_s if timing else None)),
+        _cell("answer-time", W.answer_time, _seconds(timing.answer_s if timing else None)),
+        (
+            f"<span><b class='tokens-thinking'>{_count(usage.reasoning_tokens)}</b> + <b class='tokens-answer'>{_count(answer_tokens)}</b>"
+            f" {W.tokens_word}</span>"
+        ),
+        _rate(timing.decode_tokens_per_s(usage) if timing else None),
+        _cell("context-share", W.context, _context(usage, capabilities)),
+        _cost(usage, capabilities, node.region),
+    ]
+    if node.parameters.get("seed") is not None:
+        cells.append(_cell("seed", W.seed, str(node.parameters["seed"])))
+    reason = node.status if node.status in ("stopped", "error", "interrupted") else (node.finish_reason or "unknown")
+    cells.append(f"<span class='finish-reason' data-reason='{html.escape(reason)}'>{html.escape(W.finish_reasons.get(reason, reason))}</span>")
+    cells.append(f"<span class='model-name'>{html.escape(node.model or '-')}</span>")
+    name = f" id='{elem_id}'" if elem_id else ""
+    return f"<div class='run-card'{name}>{''.join(cells)}</div>"
+
+
+def _all_answer(usage: Usage, capabilities: Capabilities | None) -> int | None:
+    """A model that never thinks has spent all its output on the answer, whether or not the engine splits the count."""
+    return usage.output_tokens if capabilities is not None and capabilities.thinking == "never" else None
+
+
+def _cell(name: str, label: str, value: str) -> str:
+    return f"<span>{html.escape(label)} <b class='{name}'>{html.escape(value)}</b></span>"
+
+
+def _rate(tokens_per_s: float | None) -> str:
+    value = "-" if tokens_per_s is None else f"{tokens_per_s:.1f}" if tokens_per_s < 10 else f"{tokens_per_s:.0f}"
+    return f"<span><b class='decode-rate'>{value}</b> {W.rate}</span>"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _context(usage: Usage, capabilities: Capabilities | None) -> str:
+    total = capabilities.context_tokens if capabilities else None
+    if total is None or usage.input_tokens is None or usage.output_tokens is None:
+        return "-"
+    return f"{100 * (usage.input_tokens + usage.output_tokens) / total:.1f} %"
+
+
+def _cost(usage: Usage, capabilities: Capabilities | None, region: str | None) -> str:
+    cost = capabilities.cost(usage, region) if capabilities else None
+    if cost is None or capabilities is None:
+        return _cell("cost", W.cost, "-")
+    price = capabilities.price(region)
+    note = W.cost_note.format(as_of=price.as_of if price else "-", region=region, note=capabilities.price_note).strip()
+    return f"<span title='{html.escape(note)}'>{W.cost} <b class='cost'>{SIGNS[cost[1]]}{cost[0]:.4f}</b></span>"
