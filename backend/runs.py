@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -95,6 +95,7 @@ class Run:
     watchers: set[str] = field(default_factory=set)
     unseen_since_s: float | None = None
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ended(self) -> bool:
@@ -108,6 +109,8 @@ class Run:
 
     def changed(self) -> None:
         self.version += 1
+        if self.ended:
+            self._over.set()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -120,6 +123,12 @@ class Run:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         await asyncio.wait([waiter], timeout=timeout_s)
+
+    async def wait_for_end(self, timeout_s: float) -> None:
+        """Returns once the run has ended, or after `timeout_s`."""
+        if not self.ended and timeout_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), timeout_s)
 
     def take(self, event: Event) -> None:
         """Takes one event of the stream into the run's state."""

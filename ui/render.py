@@ -5,7 +5,7 @@ escaped or rendered by `ui.markdown` here, on the way out; nothing else builds m
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
 
@@ -29,9 +29,8 @@ def count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
 
 
-def error_actions(error: BackendError) -> tuple[str, ...]:
-    """Which buttons an error gets, by its class."""
-    name = type(error).__name__
+def error_actions(kind: str) -> tuple[str, ...]:
+    """Which buttons an error gets, by the name of its class."""
     return {
         "AuthError": ("connect",),
         "ConfigError": ("connect",),
@@ -39,10 +38,12 @@ def error_actions(error: BackendError) -> tuple[str, ...]:
         "UnknownModel": ("connect",),
         "BadInput": ("parameters",),
         "ContextTooLong": ("new",),
-    }.get(name, ("regenerate",))
+    }.get(kind, ("regenerate",))
 
 
-def error_card(message: str, hint: str, actions: Sequence[str], *, elem_id: str | None = "error-card", request_id: str | None = None) -> str:
+def error_card(
+    message: str, hint: str, actions: Sequence[str], *, elem_id: str | None = "error-card", request_id: str | None = None
+) -> str:
     """One bold sentence, one plain sentence, one button."""
     buttons = []
     for action in actions:
@@ -56,7 +57,7 @@ def error_card(message: str, hint: str, actions: Sequence[str], *, elem_id: str 
 
 def page_error(error: BackendError) -> str:
     """An error that belongs to no answer: shown under the turns, closed by its button."""
-    actions = [a for a in error_actions(error) if a != "regenerate"] or ["dismiss"]
+    actions = [a for a in error_actions(type(error).__name__) if a != "regenerate"] or ["dismiss"]
     return error_card(error.message, error.hint, actions, request_id=error.request_id)
 
 
@@ -67,10 +68,18 @@ def conversation_view(
     live_node: str | None = None,
     empty_html: str = "",
     follow: bool = False,
+    notes: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The value of the chat log. The node in the making is left out: the live part of the page shows it."""
+    """The value of the chat log. The node in the making is left out: the live part of the page shows it.
+
+    `notes` is what to say under every answer of a model (a replayed one, say), by its name.
+    """
     if conversation is None or not conversation.path:
-        return {"chat": None, "turns": [{"id": "empty", "key": _key(empty_html), "role": "empty", "html": empty_html, "copy": ""}], "follow": False}
+        return {
+            "chat": None,
+            "turns": [{"id": "empty", "key": _key(empty_html), "role": "empty", "html": empty_html, "copy": ""}],
+            "follow": False,
+        }
     path = [node for node in conversation.path if node.id != live_node]
     last_answer = next((n.id for n in reversed(path) if n.role == "assistant"), None)
     turns = []
@@ -78,7 +87,9 @@ def conversation_view(
         if node.role == "user":
             body = user_turn(node)
         else:
-            body = assistant_turn(node, capabilities.get(node.model or ""), last=node.id == last_answer and live_node is None)
+            last = node.id == last_answer and live_node is None
+            note = (notes or {}).get(node.model or "", "")
+            body = assistant_turn(node, capabilities.get(node.model or ""), last=last, note=note)
         turns.append({"id": node.id, "key": _key(body), "role": node.role, "html": body, "copy": node.content})
     return {"chat": conversation.id, "turns": turns, "follow": follow}
 
@@ -112,15 +123,24 @@ def action(op: str, label: str, *, off_because: str = "", extra: str = "") -> st
 
 
 def user_turn(node: Node) -> str:
-    files = "".join(f"<span class='file'>{esc(W.files.format(name=a.name, tokens=count(a.tokens)))}</span>" for a in node.attachments)
+    files = "".join(
+        f"<span class='file'>{esc(W.files.format(name=a.name, tokens=count(a.tokens)))}</span>" for a in node.attachments
+    )
     files = f"<div class='files'>{files}</div>" if files else ""
-    acts = siblings(node) + action("copy", W.copy, extra=f" data-copied='{esc(W.copied)}'") + action("edit", W.edit) + action("delete", W.delete)
+    acts = (
+        siblings(node)
+        + action("copy", W.copy, extra=f" data-copied='{esc(W.copied)}'")
+        + action("edit", W.edit)
+        + action("delete", W.delete)
+    )
     return f"<div class='you' dir='auto'>{files}{esc(node.content)}</div><div class='acts'>{acts}</div>"
 
 
 def trace_summary(node: Node) -> str:
     if node.timing is not None and node.timing.thinking_s is not None:
-        label = W.thought.format(seconds=f"{node.timing.thinking_s:.0f}" if node.timing.thinking_s >= 10 else f"{node.timing.thinking_s:.1f}")
+        label = W.thought.format(
+            seconds=f"{node.timing.thinking_s:.0f}" if node.timing.thinking_s >= 10 else f"{node.timing.thinking_s:.1f}"
+        )
     else:
         label = W.thought_unknown if node.content else W.thought_stopped
     tokens = node.usage.reasoning_tokens if node.usage else None
@@ -137,7 +157,7 @@ def trace_summary(node: Node) -> str:
     return "".join(parts)
 
 
-def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool) -> str:
+def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool, note: str = "") -> str:
     """A finished answer: folded trace, answer, notes, run card, actions. The answer's element does not hold the trace."""
     parts = []
     if node.thinking:
@@ -150,13 +170,21 @@ def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool)
         parts.append(f"<p class='note'>{esc(W.empty_answer)}</p>")
     if node.status == "interrupted":
         parts.append(f"<p class='note'>{esc(W.interrupted)}</p>")
-    if node.note:
-        parts.append(f"<p class='note'>{esc(node.note)}</p>")
+    if note:
+        parts.append(f"<p class='note'>{esc(note)}</p>")
     if node.error is not None:
         shown_id = "error-card" if last else None
-        parts.append(error_card(node.error.message, node.error.hint, node.error.actions, elem_id=shown_id, request_id=node.request_id))
+        parts.append(
+            error_card(
+                node.error.message, node.error.hint, error_actions(node.error.kind), elem_id=shown_id, request_id=node.request_id
+            )
+        )
     parts.append(run_card(node, capabilities, elem_id="run-card" if last else None))
-    cannot = "" if capabilities and capabilities.can_continue else W.continue_not.format(engine=capabilities.engine_title if capabilities else "-")
+    cannot = (
+        ""
+        if capabilities and capabilities.can_continue
+        else W.continue_not.format(engine=capabilities.engine_title if capabilities else "-")
+    )
     unfinished = node.status in ("stopped", "interrupted", "error") or node.finish_reason == "length"
     acts = siblings(node) + action("copy", W.copy, extra=f" data-copied='{esc(W.copied)}'") + action("regenerate", W.regenerate)
     if unfinished and node.content:
@@ -171,7 +199,7 @@ def trace_html(text: str) -> list[str]:
     return [to_html(block) for block in text.split("\n\n") if block.strip()]
 
 
-def empty_page(model: str, capabilities: Capabilities | None, *, demo: bool, recordings: Sequence[tuple[str, str]]) -> str:
+def empty_page(*, demo: bool, recordings: Sequence[tuple[str, str]]) -> str:
     """What a new chat shows: what there is to talk to, and four prompts."""
     cards = []
     if demo:
@@ -188,7 +216,7 @@ def empty_page(model: str, capabilities: Capabilities | None, *, demo: bool, rec
         f"<button type='button' data-op='starter' data-text='{esc(text)}'><span>{esc(text.splitlines()[0])}</span><em>{esc(kind)}</em></button>"
         for text, kind in W.starters
     )
-    note = f"<p>{esc(capabilities.note)}</p>" if capabilities and capabilities.note else ""
+    note = f"<p>{esc(W.hello_demo)}</p>" if demo else ""
     return f"<div class='hello'><h2>{esc(W.hello)}</h2>{note}<div class='cards'>{buttons}</div><div class='starters'>{starters}</div></div>"
 
 

@@ -30,7 +30,9 @@ def run_card(node: Node, capabilities: Capabilities | None, *, elem_id: str | No
     if node.parameters.get("seed") is not None:
         cells.append(_cell("seed", W.seed, str(node.parameters["seed"])))
     reason = node.status if node.status in ("stopped", "error", "interrupted") else (node.finish_reason or "unknown")
-    cells.append(f"<span class='finish-reason' data-reason='{html.escape(reason)}'>{html.escape(W.finish_reasons.get(reason, reason))}</span>")
+    cells.append(
+        f"<span class='finish-reason' data-reason='{html.escape(reason)}'>{html.escape(W.finish_reasons.get(reason, reason))}</span>"
+    )
     cells.append(f"<span class='model-name'>{html.escape(node.model or '-')}</span>")
     name = f" id='{elem_id}'" if elem_id else ""
     return f"<div class='run-card'{name}>{''.join(cells)}</div>"

@@ -28,7 +28,16 @@ def head() -> str:
 
 
 def theme() -> gr.themes.Base:
-    sans = ("system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
+    sans = (
+        "system-ui",
+        "-apple-system",
+        "Segoe UI",
+        "Noto Sans",
+        "Noto Sans CJK SC",
+        "PingFang SC",
+        "Microsoft YaHei",
+        "sans-serif",
+    )
     mono = ("ui-monospace", "JetBrains Mono", "Cascadia Code", "Menlo", "Consolas", "monospace")
     paired = {
         "body_background_fill": "var(--paper)",

@@ -1,7 +1,6 @@
 // The list of chats. value = { groups: [{ title, entries: [{ id, title, pinned, kind }] }], current, empty }.
 const root = element.querySelector('.chats');
 const W = props.words;
-let saved = null; // the last file handed out: a redraw must not hand it out again
 const make = (tag, text, cls) => { const n = document.createElement(tag); if (cls) n.className = cls; if (text != null) n.textContent = text; if (tag === 'button') n.type = 'button'; return n; };
 function rename(entry, row) {
   const input = make('input'); input.value = entry.title; input.setAttribute('aria-label', W.rename_to); row.replaceChildren(input); input.focus(); input.select();
@@ -33,7 +32,6 @@ function draw() {
     }
   }
   if (v.empty) root.prepend(make('div', v.empty, 'hint'));
-  if (v.download && v.download.nonce !== saved) { saved = v.download.nonce; playground.save(v.download.name, v.download.text, v.download.type); }
 }
 watch('value', draw);
 draw();

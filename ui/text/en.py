@@ -214,6 +214,16 @@ class English:
     replay_1x = "1x"
     replay_4x = "4x"
     replay_now = "at once"
+    # about
+    about = (
+        "A page to try Qwen3-Next-80B-A3B and its peers: see the model think, set every parameter, look at the exact request, and "
+        "carry it into your own code.",
+        "Answers come from DashScope with your own key, from any OpenAI-compatible server, or from this machine. Instruct and "
+        "Thinking are two checkpoints; a model that thinks shows its trace, and earlier traces are left out of later requests unless "
+        "you ask for them.",
+        "Keys typed on this page stay in the session's memory. Chats are kept in a database in the data folder of whoever runs it.",
+        "Apache License 2.0.",
+    )
     # keys
     keys_title = "Keys"
     keys = (

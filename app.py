@@ -1,0 +1,92 @@
+"""Qwen3-Next Playground: `python app.py` serves the page; `python app.py --help` lists the other commands.
+
+Imports only what a command needs: the page starts without torch, the emulator without the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+import sys
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python app.py", description="A chat page and playground for Qwen3-Next-80B-A3B.")
+    _serve_options(top)
+    commands = top.add_subparsers(dest="command", metavar="command")
+    _serve_options(commands.add_parser("serve", help="serve the page (the default)"))
+    mock = commands.add_parser("mock", help="a DashScope emulator on this machine, paced like a real model")
+    mock.add_argument("--host", default="127.0.0.1")
+    mock.add_argument("--port", type=int, default=8090)
+    mock.add_argument("--rate", type=float, default=None, help="tokens a second (default: the emulator's own)")
+    mock.add_argument("--first-token", type=float, default=None, metavar="SECONDS", help="seconds before the first token")
+    mock.add_argument("--fault", default=None, help="a fault for every request, as 429, 503, cut, leak, html, arrearage")
+    return top
+
+
+def _serve_options(to: argparse.ArgumentParser) -> None:
+    to.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"))
+    to.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
+    to.add_argument("--model", default=None, help="the model selected at the start, as dashscope:qwen-plus or local:demo")
+    to.add_argument("--root-path", default=os.environ.get("GRADIO_ROOT_PATH"), help="path prefix behind a reverse proxy")
+    to.add_argument("--no-demo", action="store_true", help="never fetch the demo model's weights")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpx2", "httpcore", "openai", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if options.command == "mock":
+        return mock(options)
+    return serve(options)
+
+
+def serve(options: argparse.Namespace) -> int:
+    if not port_is_free(options.host, options.port):
+        print(f"Port {options.port} is in use. Start with --port {options.port + 1}, or stop the other program.", file=sys.stderr)  # noqa: T201
+        return 1
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from backend import Backend, ConfigError, load_settings
+
+    try:
+        overrides = {"model": options.model} if options.model else {}
+        settings = load_settings(**overrides, demo=not options.no_demo)
+    except ConfigError as error:
+        print(f"{error.message} {error.hint}", file=sys.stderr)  # noqa: T201
+        return 1
+    from ui.app import build, launch
+
+    backend = Backend(settings)
+    choices, model, capabilities = asyncio.run(backend.first_choices())
+    demo = build(backend, choices, model, capabilities)
+    address = launch(demo, backend, host=options.host, port=options.port, root_path=options.root_path, block=False)
+    print(f"Qwen3-Next Playground: {address}  (Ctrl+C ends it)", flush=True)  # noqa: T201
+    demo.block_thread()
+    return 0
+
+
+def mock(options: argparse.Namespace) -> int:
+    from backend.mock.server import main as run_emulator
+
+    return run_emulator(
+        options.host, options.port, tokens_per_s=options.rate, first_token_s=options.first_token, fault=options.fault
+    )
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether the page can listen there; gradio's own message for a taken port names neither the port nor a way out."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""What a person does in a chat, as calls that need no page: send, edit, regenerate, continue. Each stores the turn, begins the
+answer's node, and starts a run that the server owns. Knows nothing of how a page shows it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from backend.attachments import Attachment, as_prompt
+from backend.catalogue import check
+from backend.engines import Access, Engines
+from backend.errors import BackendError, BadInput
+from backend.history import AnswerError, AnswerUpdate, Conversation, History, Node
+from backend.pipeline import Pipeline
+from backend.runs import Run, Runs
+from backend.settings import Settings
+from backend.types import ChatRequest, GenerationParameters, Message
+
+MAX_ACTIVE_RUNS_PUBLIC = 4  # a visitor of a public host; the owner of a machine may start as many as they like
+SEED_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the panel says at the moment of sending."""
+
+    model: str
+    parameters: GenerationParameters
+    system: str = ""
+    resend_thinking: bool = False
+
+    def stored(self) -> dict[str, Any]:
+        """As kept beside a chat and each answer: plain JSON, only what is set."""
+        kept = {k: v for k, v in asdict(self.parameters).items() if v not in (None, (), {})}
+        if "stop" in kept:
+            kept["stop"] = list(kept["stop"])
+        return {**kept, "system": self.system, "resend_thinking": self.resend_thinking}
+
+
+@dataclass
+class Chat:
+    """The chat part of the backend; one for the process."""
+
+    settings: Settings
+    engines: Engines
+    history: History
+    runs: Runs
+
+    async def send(
+        self,
+        owner: str,
+        access: Access,
+        conversation_id: str | None,
+        text: str,
+        choices: Choices,
+        attachments: Sequence[Attachment] = (),
+        *,
+        parent_id: str | None = None,
+        replaces: str | None = None,
+    ) -> Run:
+        """Adds a user's turn at the end of the open branch (or beside `replaces`, an edit) and starts the answer.
+
+        Nothing is stored unless the request could be sent: a missing key or a wrong value leaves the text with the caller.
+        """
+        if not text.strip() and not attachments:
+            raise BadInput("The prompt is empty.", hint="Type a question or attach a file with text in it.")
+        before: list[Node] = []
+        if conversation_id is not None:
+            conversation = await self.history.load(owner, conversation_id)
+            before = list(conversation.path)
+            if replaces is not None:
+                before = _above(before, replaces)
+                attachments = attachments or conversation.nodes[replaces].attachments
+        messages = [*_messages(before), Message("user", as_prompt(attachments, text))]
+        request, pipeline = await self._prepare(access, owner, messages, choices)
+        if conversation_id is None:
+            conversation_id = await self.history.create(owner, model=choices.model, parameters=choices.stored())
+        turn = await self.history.add_turn(
+            owner, conversation_id, before[-1].id if before else None, "user", text, attachments=attachments
+        )
+        return await self._start(owner, conversation_id, turn.id, request, pipeline, choices)
+
+    async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
+        """A new version of an answer, as its sibling: same question, the panel's present settings."""
+        conversation = await self.history.load(owner, conversation_id)
+        above = _above(list(conversation.path), node_id)
+        request, pipeline = await self._prepare(access, owner, _messages(above), choices)
+        return await self._start(owner, conversation_id, above[-1].id, request, pipeline, choices)
+
+    async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
+        """Writes on from an unfinished answer, as its sibling that begins with what was there."""
+        conversation = await self.history.load(owner, conversation_id)
+        above = _above(list(conversation.path), node_id)
+        unfinished = conversation.nodes[node_id]
+        messages = [*_messages(above), Message("assistant", unfinished.content, unfinished.thinking)]
+        request, pipeline = await self._prepare(access, owner, messages, choices, continue_last=True)
+        run = await self._start(
+            owner, conversation_id, above[-1].id, request, pipeline, choices, answer=unfinished.content, thinking=unfinished.thinking or ""
+        )
+        return run
+
+    def request_for(self, path: Sequence[Node], draft: str, attachments: Sequence[Attachment], choices: Choices) -> ChatRequest:
+        """What would be sent now: the open branch, then the draft where there is one. For `show request` and the context meter."""
+        messages = _messages(path)
+        if draft.strip() or attachments:
+            messages.append(Message("user", as_prompt(attachments, draft)))
+        return _request(messages, choices)
+
+    async def _prepare(
+        self, access: Access, owner: str, messages: list[Message], choices: Choices, *, continue_last: bool = False
+    ) -> tuple[ChatRequest, Pipeline]:
+        if self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
+            raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
+        pipeline = await self.engines.pipeline(choices.model, access)
+        request = replace(_request(messages, choices), continue_last=continue_last)
+        capabilities = await pipeline.capabilities(request.model)
+        if request.parameters.seed is None and "seed" in capabilities.parameters:
+            # drawn here and kept, so that every answer can be made again; some services else use one fixed seed for all
+            request = replace(request, parameters=replace(request.parameters, seed=secrets.randbelow(SEED_LIMIT)))
+        check(request, capabilities)
+        return request, pipeline
+
+    async def _start(
+        self,
+        owner: str,
+        conversation_id: str,
+        parent_id: str,
+        request: ChatRequest,
+        pipeline: Pipeline,
+        choices: Choices,
+        *,
+        answer: str = "",
+        thinking: str = "",
+    ) -> Run:
+        stored = {**choices.stored(), "seed": request.parameters.seed}
+        run = Run(
+            owner=owner, conversation_id=conversation_id, node_id="", model=choices.model, request=request, region=pipeline.region
+        )
+        node = await self.history.begin_answer(
+            owner, conversation_id, parent_id, model=choices.model, parameters=stored, run_id=run.id, region=pipeline.region
+        )
+        await self.history.set_state(owner, conversation_id, model=choices.model, parameters=choices.stored())
+        run.node_id = node.id
+        run.answer.append(answer)
+        run.thinking.append(thinking)
+        return self.runs.start(run, pipeline)
+
+
+def _above(path: Sequence[Node], node_id: str) -> list[Node]:
+    """The part of the branch above `node_id`."""
+    for place, node in enumerate(path):
+        if node.id == node_id:
+            return list(path[:place])
+    raise BadInput("This turn is not in the open branch.", hint="Reload the page and try again.")
+
+
+def _messages(path: Sequence[Node]) -> list[Message]:
+    """Turns as the engine gets them. An answer that never began is left out: an empty turn confuses every template."""
+    messages = []
+    for node in path:
+        if node.role == "user":
+            messages.append(Message("user", as_prompt(node.attachments, node.content)))
+        elif node.content.strip():
+            messages.append(Message("assistant", node.content, node.thinking or None))
+    return messages
+
+
+def _request(messages: Sequence[Message], choices: Choices) -> ChatRequest:
+    system = [Message("system", choices.system.strip())] if choices.system.strip() else []
+    model = choices.model.partition(":")[2]
+    if choices.model.startswith("server:"):
+        model = model.partition("/")[2]
+    return ChatRequest(
+        model=model, messages=(*system, *messages), parameters=choices.parameters, resend_thinking=choices.resend_thinking
+    )
+
+
+async def save_runs(history: History, runs: Sequence[Run]) -> None:
+    """Writes the present state of runs down, all in one transaction."""
+    await history.write_answers([_update(run) for run in runs])
+
+
+def _update(run: Run) -> AnswerUpdate:
+    status = run.state if run.ended else "streaming"
+    return AnswerUpdate(
+        node_id=run.node_id,
+        content=run.answer.text,
+        thinking=run.thinking.text or None,
+        status=status,
+        usage=run.usage,
+        timing=run.timing,
+        finish_reason=run.finish_reason,
+        request_id=run.request_id,
+        region=run.region,
+        error=_error(run.error) if run.error is not None else None,
+    )
+
+
+def _error(error: BackendError) -> AnswerError:
+    return AnswerError(kind=type(error).__name__, message=error.message, hint=error.hint)
+
+
+def parameters_from(stored: Mapping[str, Any]) -> GenerationParameters:
+    """The parameters of a stored chat or answer; unknown names of older or newer versions are passed over."""
+    known = {k: v for k, v in stored.items() if k in GenerationParameters.__dataclass_fields__}
+    if "stop" in known:
+        known["stop"] = tuple(known["stop"])
+    return GenerationParameters(**known)

@@ -1,0 +1,251 @@
+"""From a model's name to the routes that reach it: `dashscope:ID`, `server:NAME/ID`, `local:ID`, `replay:FILE`.
+
+Builds each provider once per place and key, imports it only when it is asked for, and knows what a visitor brought along
+(`Access`), which lives in that visitor's session memory and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from backend.catalogue import ASSETS, Capabilities, Catalogue
+from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
+from backend.pipeline import Pipeline, Route
+from backend.provider import ListedModel, ListsModels, Provider
+from backend.settings import REGION_HOSTS, Server, Settings
+
+MAX_PROVIDERS = 128  # visitors' keys come and go on a public host; the oldest connections are closed
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one visitor typed in: a DashScope key with its region, and servers. Never stored, logged or shared."""
+
+    dashscope_key: SecretStr | None = None
+    dashscope_region: str | None = None
+    servers: tuple[Server, ...] = ()
+
+    def with_server(self, server: Server) -> Access:
+        others = tuple(s for s in self.servers if s.name != server.name)
+        return replace(self, servers=(*others, server))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """One entry of the model picker. `ready` is False where a key is still missing."""
+
+    name: str
+    title: str
+    place: str
+    ready: bool = True
+
+
+@dataclass
+class Engines:
+    """All engines of this process."""
+
+    settings: Settings
+    catalogue: Catalogue
+    _providers: OrderedDict[tuple[str, ...], Provider] = field(default_factory=OrderedDict)
+    _evicted: list[Provider] = field(default_factory=list)
+
+    async def pipeline(self, name: str, access: Access) -> Pipeline:
+        """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address)."""
+        return Pipeline(await self.routes(name, access))
+
+    async def routes(self, name: str, access: Access) -> list[Route]:
+        engine, _, model = name.partition(":")
+        if not model:
+            raise UnknownModel(f"{name!r} is no model name.", hint="Names look like dashscope:qwen-plus or local:demo.")
+        match engine:
+            case "dashscope":
+                return self._dashscope(model, access)
+            case "server":
+                return [await self._server(model, access)]
+            case "local":
+                return [Route(self._local(), model)]
+            case "replay":
+                return [Route(self._replay(), model)]
+            case _:
+                raise UnknownModel(f"There is no engine named {engine!r}.", hint="Engines are dashscope, server, local and replay.")
+
+    async def capabilities(self, name: str, access: Access) -> Capabilities:
+        """What `name` can do; without a key too, from the catalogue, so that the panel can be drawn."""
+        engine, _, model = name.partition(":")
+        if engine == "dashscope":
+            return self.catalogue.capabilities(engine, model, name=name)
+        return await (await self.pipeline(name, access)).capabilities(model)
+
+    async def choices(self, access: Access) -> list[ModelChoice]:
+        """The model picker's entries: what can be used first. Servers are asked live; one that fails keeps its place."""
+        found: list[ModelChoice] = []
+        for server in self._servers(access).values():
+            try:
+                listed = await self.list_models(server)
+            except BackendError:
+                listed = []
+            found += [self._choice("server", f"{server.name}/{m.id}", server.name) for m in listed]
+        key = self._has_dashscope_key(access)
+        region = self._regions(access)[0].title()
+        hosted = [
+            ModelChoice(f"dashscope:{c.id}", c.title, f"DashScope, {region}" if key else "DashScope, needs a key", key)
+            for c in self.catalogue.models
+            if c.engine == "dashscope"
+        ]
+        local = [self._choice("local", "demo", self.catalogue.engines["local"].title)]
+        asked_for = self.settings.model
+        if asked_for and asked_for.startswith("local:") and asked_for != "local:demo":
+            local.insert(0, self._choice("local", asked_for.removeprefix("local:"), self.catalogue.engines["local"].title))
+        return [*found, *hosted, *local] if key else [*found, *local, *hosted]
+
+    async def list_models(self, server: Server) -> list[ListedModel]:
+        """What a server offers right now; raises the tree's errors where it cannot be reached or understood."""
+        await self._guard(server)
+        provider = self._server_provider(server)
+        return await provider.list_models() if isinstance(provider, ListsModels) else []
+
+    async def check_dashscope_key(self, access: Access) -> int:
+        """Lists the models with the visitor's key, which costs nothing; the count, or `AuthError`."""
+        region = self._regions(access)[0]
+        provider = self._compatible_dashscope(region, access)
+        return len(await provider.list_models()) if isinstance(provider, ListsModels) else 0
+
+    def default_model(self, choices: list[ModelChoice]) -> str:
+        """`PLAYGROUND_MODEL` where given, else Qwen3-Next Thinking with a key, else a server's first, else the demo."""
+        if self.settings.model:
+            return self.settings.model
+        ready = [c.name for c in choices if c.ready]
+        wanted = "dashscope:qwen3-next-80b-a3b-thinking"
+        return wanted if wanted in ready else ready[0]
+
+    async def aclose(self) -> None:
+        for provider in (*self._providers.values(), *self._evicted):
+            await provider.aclose()
+        self._providers.clear()
+
+    # ---- DashScope
+    def _has_dashscope_key(self, access: Access) -> bool:
+        return access.dashscope_key is not None or any(self._own_key(r) for r in self.settings.dashscope_region)
+
+    def _own_key(self, region: str) -> SecretStr | None:
+        return self.settings.dashscope_key(region)
+
+    def _regions(self, access: Access) -> tuple[str, ...]:
+        if access.dashscope_key is not None:
+            return (access.dashscope_region or self.settings.dashscope_region[0],)
+        return self.settings.dashscope_region
+
+    def _key(self, region: str, access: Access) -> SecretStr | None:
+        return access.dashscope_key or self._own_key(region)
+
+    def _dashscope(self, model: str, access: Access) -> list[Route]:
+        regions = [r for r in self._regions(access) if self._key(r, access) is not None]
+        if not regions:
+            raise ConfigError(
+                "DashScope needs an API key.",
+                hint="Paste one under Connect, or set DASHSCOPE_API_KEY before the start. Keys belong to a region.",
+            )
+        build = self._native_dashscope if self.settings.dashscope_protocol == "native" else self._compatible_dashscope
+        return [Route(build(region, access), model, region) for region in regions]
+
+    def _compatible_dashscope(self, region: str, access: Access) -> Provider:
+        key = self._key(region, access)
+        host = self.settings.dashscope_host(region)
+
+        def build() -> Provider:
+            from backend.providers.openai_compatible import dashscope
+
+            return dashscope(host, key, region=region)
+
+        return self._once(("compatible", host, _secret(key)), build)
+
+    def _native_dashscope(self, region: str, access: Access) -> Provider:
+        key = self._key(region, access)
+        host = self.settings.dashscope_host(region)
+
+        def build() -> Provider:
+            from backend.providers.dashscope_native import DashScopeNativeProvider
+
+            return DashScopeNativeProvider(host, key, region=region)
+
+        return self._once(("native", host, _secret(key)), build)
+
+    # ---- servers
+    def _servers(self, access: Access) -> dict[str, Server]:
+        return {s.name: s for s in (*self.settings.all_servers, *access.servers)}
+
+    async def _server(self, model: str, access: Access) -> Route:
+        name, _, served = model.partition("/")
+        server = self._servers(access).get(name)
+        if server is None or not served:
+            raise UnknownModel(f"There is no server named {name!r}.", hint="Add it under Connect, or set OPENAI_BASE_URL.")
+        await self._guard(server)
+        return Route(self._server_provider(server), served)
+
+    def _server_provider(self, server: Server) -> Provider:
+        def build() -> Provider:
+            from backend.providers.openai_compatible import openai_server
+
+            return openai_server(server.base_url, server.api_key, name=server.name)
+
+        return self._once(("server", server.name, server.base_url, _secret(server.api_key)), build)
+
+    async def _guard(self, server: Server) -> None:
+        """On a public host a visitor's address must not reach into the host's own network; the owner's servers may."""
+        if self.settings.public and server not in self.settings.all_servers and await is_private(server.base_url):
+            raise BadInput("This public page does not call private addresses.", hint="Use an address that the internet reaches.")
+
+    # ---- this machine
+    def _local(self) -> Provider:
+        def build() -> Provider:
+            from backend.providers.local import LocalProvider
+
+            return LocalProvider(self.settings.data_dir, allow_fetch=self.settings.demo, allow_folders=not self.settings.public)
+
+        return self._once(("local",), build)
+
+    def _replay(self) -> Provider:
+        def build() -> Provider:
+            from backend.providers.replay import ReplayProvider
+
+            return ReplayProvider(ASSETS / "recordings")
+
+        return self._once(("replay",), build)
+
+    def _choice(self, engine: str, model: str, place: str) -> ModelChoice:
+        card = self.catalogue.card(engine, model.partition("/")[2] if engine == "server" else model)
+        return ModelChoice(f"{engine}:{model}", card.title if card else model, place)
+
+    def _once(self, key: tuple[str, ...], build: Callable[[], Provider]) -> Provider:
+        if key not in self._providers:
+            self._providers[key] = build()
+            if len(self._providers) > MAX_PROVIDERS:
+                self._evicted.append(self._providers.popitem(last=False)[1])
+        self._providers.move_to_end(key)
+        return self._providers[key]
+
+
+def _secret(key: SecretStr | None) -> str:
+    return key.get_secret_value() if key is not None else ""
+
+
+async def is_private(url: str) -> bool:
+    """Whether a URL's host is, or resolves to, anything but a public address. Unresolvable counts as private."""
+    host = urlsplit(url).hostname
+    if host is None:
+        return True
+    try:
+        found = {info[4][0] for info in await asyncio.get_running_loop().getaddrinfo(host, None)}
+    except OSError:
+        return True
+    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
+
+
+__all__ = ["REGION_HOSTS", "Access", "Engines", "ModelChoice", "is_private"]

@@ -1,0 +1,65 @@
+"""Shared by all tests: no network but loopback, no settings of the person who runs them, a scripted provider."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from backend.catalogue import Capabilities, catalogue
+from backend.types import ChatRequest, Event
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.__socket_allow_hosts__ = ["127.0.0.1", "localhost", "::1"]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A clean environment with its own data folder, away from any `.env`."""
+    for name in list(os.environ):
+        if name.startswith(("DASHSCOPE_", "OPENAI_", "PLAYGROUND_")) or name == "SPACE_ID":
+            monkeypatch.delenv(name)
+    data = tmp_path / "data"
+    monkeypatch.setenv("PLAYGROUND_DATA_DIR", str(data))
+    return data
+
+
+class ScriptedProvider:
+    """A provider fed from a list of attempts: each is a list of events, exceptions to raise and callables to await."""
+
+    def __init__(self, *attempts: Sequence[Event | Exception | Callable], model: str = "qwen3-next-80b-a3b-thinking") -> None:
+        self.attempts = list(attempts)
+        self.requests: list[ChatRequest] = []
+        self.closed = 0
+        self.model = model
+
+    async def capabilities(self, model: str) -> Capabilities:
+        return catalogue().capabilities("dashscope", self.model)
+
+    async def aclose(self) -> None:
+        pass
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        self.requests.append(request)
+        script = self.attempts.pop(0)
+        try:
+            for item in script:
+                if isinstance(item, Exception):
+                    raise item
+                if callable(item):
+                    await item()
+                else:
+                    yield item
+        finally:
+            self.closed += 1
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedProvider]:
+    return ScriptedProvider

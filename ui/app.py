@@ -1,0 +1,87 @@
+"""Builds the page and binds its events. The only module that knows both the components and the handlers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from backend import Backend, Capabilities, ModelChoice
+from ui import layout, theme
+from ui.chat import ChatTab
+from ui.layout import Page
+from ui.parameters import BUILT_IN_PRESETS
+from ui.settings import Settings
+from ui.text import WORDS as W
+from ui.visitor import PageHeaders
+
+CONCURRENT_STREAMS = 64  # gradio's default is 1 per function, which would serve one visitor after another
+MAX_WAITING = 256
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities: Capabilities) -> gr.Blocks:
+    """The page. `choices` and `capabilities` are what it shows first; a load asks again for each visitor."""
+    with gr.Blocks(title=W.product, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
+        tab: ChatTab
+
+        async def trace(node: str, request: gr.Request) -> list[str]:
+            return await tab.trace(node, request)
+
+        page = layout.build(choices, model, capabilities, trace)
+        tab = ChatTab(backend, page)
+        _bind(demo, page, tab, Settings(backend, page, tab))
+    demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
+    return demo
+
+
+def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, settings: Settings) -> None:
+    session, panel = page.session, page.panel.components()
+    show = [page.live, page.log, page.history, session]
+    whole = [*show, page.composer, page.model, page.files, page.search, *panel]
+    asked = [page.model, session, *panel]
+
+    gr.on([page.composer.submit, page.send.click], tab.send, [page.composer, *asked], [*show, page.composer], **QUIET)
+    page.stop.click(tab.stop, [session], None, queue=False, **QUIET)
+    page.log.act(tab.act, asked, whole, **QUIET)
+    page.history.pick(tab.pick, [session], whole, **QUIET)
+    page.new_chat.click(tab.new_chat, [session], whole, **QUIET)
+    page.search.change(tab.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
+    demo.load(tab.load, [session], whole, **QUIET)
+    demo.unload(tab.gone)
+
+    page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
+    page.reset.click(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
+    preset = page.panel.preset
+    preset.input(settings.apply_preset, [preset, page.presets, page.model, session], panel, **QUIET)
+    page.preset_save.click(settings.save_preset, [preset, page.presets, *asked], [page.presets, preset], **QUIET)
+    page.preset_delete.click(settings.delete_preset, [preset, page.presets], [page.presets, preset], **QUIET)
+    demo.load(lambda saved: gr.update(choices=[*BUILT_IN_PRESETS, *(saved or {})]), page.presets, preset, **QUIET)
+
+    page.show_request.click(settings.request, [page.composer, *asked], page.request, **QUIET)
+    meter = {"trigger_mode": "always_last", **QUIET}
+    gr.on([page.composer.change, page.log.change], settings.context, [page.composer, *asked], page.context, **meter)
+
+    key = [page.dashscope_key, page.dashscope_region, session, page.model]
+    connected = [session, page.model, page.connect_note, page.dashscope_key, page.server_key, *panel]
+    gr.on([page.use_key.click, page.dashscope_key.submit], settings.use_key, key, connected, **QUIET)
+    server = [page.server_url, page.server_key, session]
+    gr.on([page.add_server.click, page.server_url.submit], settings.add_server, server, connected, **QUIET)
+    page.import_button.upload(settings.import_chats, [page.import_button, session], [page.history, page.live], **QUIET)
+    page.export_all.click(settings.export_all, None, page.files, **QUIET)
+
+
+def launch(
+    demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True
+) -> str:
+    """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
+    headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
+    _, address, _ = demo.launch(
+        server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), css=theme.css(), head=theme.head(),
+        max_threads=100, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
+        prevent_thread_lock=True, share=False, app_kwargs={"middleware": [headers], "docs_url": None, "openapi_url": None},
+    )  # fmt: skip
+    if block:
+        demo.block_thread()
+    return str(address)

@@ -1,0 +1,378 @@
+"""The chat tab's events: sending, editing, versions, stopping, following an answer, opening chats. Decides nothing about
+engines or storage: it asks `Backend` and shows what comes back through `ui.render`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from backend import (
+    Attachment,
+    Backend,
+    BackendError,
+    BadInput,
+    Capabilities,
+    Chat,
+    Choices,
+    Conversation,
+    Run,
+    list_recordings,
+    parameters_from,
+    read_attachment,
+    recording_text,
+)
+from ui import render
+from ui.history import history_view
+from ui.layout import Page
+from ui.live import IDLE, follow
+from ui.parameters import choices_from, for_model
+from ui.text import WORDS as W
+from ui.visitor import Session, Views, owner_of
+
+Updates = dict[Any, Any]
+
+
+class ChatTab:
+    """The handlers. Each takes plain values and yields updates, so that tests drive them without a server."""
+
+    def __init__(self, backend: Backend, page: Page) -> None:
+        self.backend = backend
+        self.page = page
+        self.views = Views()
+        self.recordings = list_recordings()
+
+    # ---- who and what
+    def owner(self, request: gr.Request) -> str:
+        return owner_of(request, public=self.backend.settings.public)
+
+    async def capabilities(self, model: str, session: Session) -> Capabilities:
+        return await self.backend.engines.capabilities(model, session.access)
+
+    async def choices(self, model: str, session: Session, panel: Sequence[Any]) -> Choices:
+        return choices_from(model, await self.capabilities(model, session), list(panel))
+
+    # ---- sending
+    async def send(
+        self, composer: dict[str, Any], model: str, session: Session, *panel: Any, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """The composer's text and files as a new turn."""
+
+        async def start(chat: Chat) -> Run:
+            choices = await self.choices(model, session, panel)
+            attachments = await self._read(composer.get("files") or [])
+            self._not_busy(session, request)
+            text = composer.get("text") or ""
+            return await chat.send(self.owner(request), session.access, session.conversation_id, text, choices, attachments)
+
+        async with aclosing(self._answer(start, session, request, clear=True)) as updates:
+            async for update in updates:
+                yield update
+
+    async def act(
+        self, event: gr.EventData, model: str, session: Session, *panel: Any, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """A button in the turns."""
+        data = dict(event._data or {})
+        op, node = str(data.get("op")), str(data.get("id") or "")
+        if op in ("edit", "regenerate", "continue"):
+
+            async def start(chat: Chat) -> Run:
+                choices = await self.choices(model, session, panel)
+                self._not_busy(session, request)
+                return await self._restart(chat, op, node, str(data.get("text") or ""), choices, session, request)
+
+            source = self._answer(start, session, request)
+        elif op == "replay":
+            source = self._replay(str(data.get("name")), session, request)
+        else:
+            source = self._small_act(op, node, model, session, panel, request)
+        async with aclosing(source) as updates:
+            async for update in updates:
+                yield update
+
+    async def _restart(
+        self, chat: Chat, op: str, node: str, text: str, choices: Choices, session: Session, request: gr.Request
+    ) -> Run:
+        owner, conversation_id = self.owner(request), session.conversation_id
+        if conversation_id is None:
+            raise BadInput(W.no_such_chat, hint="Ask again in a new chat.")
+        if op == "edit":
+            return await chat.send(owner, session.access, conversation_id, text, choices, replaces=node)
+        if op == "regenerate":
+            return await chat.regenerate(owner, session.access, conversation_id, node, choices)
+        return await chat.go_on(owner, session.access, conversation_id, node, choices)
+
+    def _not_busy(self, session: Session, request: gr.Request) -> None:
+        run = self._running(session, request)
+        if run is not None:
+            raise BadInput(W.busy, hint="Your text stays in the box.")
+
+    def _running(self, session: Session, request: gr.Request) -> Run | None:
+        if session.conversation_id is None:
+            return None
+        run = self.backend.runs.of_conversation(session.conversation_id, self.owner(request))
+        return run if run is not None and not run.ended else None
+
+    async def _read(self, files: Sequence[Any]) -> list[Attachment]:
+        return [await read_attachment(Path(str(f)), name=Path(str(f)).name) for f in files]
+
+    async def _answer(
+        self, start: Any, session: Session, request: gr.Request, *, clear: bool = False
+    ) -> AsyncGenerator[Updates, None]:
+        """Starts a run and follows it; an error before the start is shown and leaves everything as it was."""
+        try:
+            chat = await self.backend.open()
+            run = await start(chat)
+        except BackendError as error:
+            yield {
+                self.page.live: {
+                    **IDLE,
+                    "state": "error",
+                    "status": W.states["error"],
+                    "error": render.page_error(error),
+                    "jump": True,
+                }
+            }
+            return
+        session.conversation_id = run.conversation_id
+        async with aclosing(self._follow(chat, run, session, request, clear=clear)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _follow(
+        self, chat: Chat, run: Run, session: Session, request: gr.Request, *, clear: bool = False
+    ) -> AsyncGenerator[Updates, None]:
+        """Shows the branch without the answer in the making, then that answer live, then everything as stored."""
+        page, session_hash = self.page, str(request.session_hash)
+        view = self.views.move(session_hash)
+        self.backend.runs.watch(run, session_hash)
+        first = True
+        async with aclosing(follow(run, lambda: self.views.shows(session_hash, view))) as values:
+            async for value in values:
+                updates: Updates = {page.live: value}
+                if first:
+                    first = False
+                    updates |= await self.shown(chat, session, request, live_node=run.node_id, follow=True)
+                    updates[page.live] = {**value, "jump": True}
+                    updates[page.session] = session
+                    if clear:
+                        updates[page.composer] = {"text": "", "files": []}
+                yield updates
+        if self.views.shows(session_hash, view):
+            done = {
+                **IDLE,
+                "state": run.state,
+                "status": W.states[run.state],
+                "says": W.says_ready if run.state == "done" else "",
+            }
+            if run.storage_error is not None:
+                done["error"] = render.page_error(run.storage_error)
+            yield {page.live: done, **await self.shown(chat, session, request)}
+
+    async def stop(self, session: Session, request: gr.Request) -> None:
+        """Ends the answer in the making; whoever follows it shows what arrived."""
+        run = self._running(session, request)
+        if run is not None:
+            await self.backend.runs.stop(run)
+
+    # ---- showing
+    async def shown(
+        self, chat: Chat, session: Session, request: gr.Request, *, live_node: str | None = None, follow: bool = False
+    ) -> Updates:
+        """Updates for the turns, the list of chats and the context meter."""
+        conversation = await self.open_conversation(chat, session, request)
+        capabilities = await self._all_capabilities(conversation, session)
+        log = render.conversation_view(
+            conversation, capabilities, live_node=live_node, empty_html=await self._empty(session), follow=follow,
+            notes={f"replay:{r.name}": W.scripted if r.scripted else W.recorded_run for r in self.recordings},
+        )  # fmt: skip
+        return {self.page.log: log, self.page.history: await self.history(chat, session, request)}
+
+    async def open_conversation(self, chat: Chat, session: Session, request: gr.Request) -> Conversation | None:
+        if session.conversation_id is None:
+            return None
+        return await chat.history.load(self.owner(request), session.conversation_id)
+
+    async def _all_capabilities(self, conversation: Conversation | None, session: Session) -> dict[str, Capabilities]:
+        found: dict[str, Capabilities] = {}
+        for node in conversation.path if conversation else ():
+            if node.model and node.model not in found:
+                try:
+                    found[node.model] = await self.capabilities(node.model, session)
+                except BackendError:
+                    continue  # its server is gone; the card then shows dashes
+        return found
+
+    async def _empty(self, session: Session) -> str:
+        return render.empty_page(demo=self.backend.settings.demo, recordings=[(r.name, r.title) for r in self.recordings])
+
+    async def history(self, chat: Chat, session: Session, request: gr.Request, search: str = "") -> dict[str, Any]:
+        found = await chat.history.conversations(self.owner(request), search=search)
+        return history_view(found, session.conversation_id, searching=bool(search), recordings=self.recordings)
+
+    async def search(self, words: str, session: Session, request: gr.Request) -> dict[str, Any]:
+        return await self.history(await self.backend.open(), session, request, words)
+
+    # ---- the list of chats
+    async def load(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """A page that was opened or reloaded: its chat again, and the answer in the making where there is one."""
+        try:
+            chat = await self.backend.open()
+        except BackendError as error:
+            yield {self.page.live: {**IDLE, "state": "error", "status": W.states["error"], "error": render.page_error(error)}}
+            return
+        wanted = request.query_params.get("chat")
+        async with aclosing(self.open_chat(chat, wanted, session, request)) as updates:
+            async for update in updates:
+                if self.backend.set_aside is not None and self.page.live in update:
+                    note = BadInput(
+                        W.damaged_database.format(name=self.backend.set_aside.name), hint=str(self.backend.set_aside.parent)
+                    )
+                    update[self.page.live] = {**update[self.page.live], "error": render.page_error(note)}
+                yield update
+
+    async def open_chat(
+        self, chat: Chat, conversation_id: str | None, session: Session, request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """Shows a chat (none: the empty page) with its own model and settings, and follows its run if one goes on."""
+        session.conversation_id = conversation_id
+        updates: Updates = {self.page.live: IDLE, self.page.session: session}
+        try:
+            conversation = await self.open_conversation(chat, session, request)
+            if conversation is not None and conversation.model:
+                updates[self.page.model] = conversation.model
+                updates |= for_model(
+                    self.page.panel, await self.capabilities(conversation.model, session), conversation.parameters
+                )
+        except BackendError:
+            session.conversation_id = None
+        run = self.backend.runs.of_conversation(session.conversation_id, self.owner(request)) if session.conversation_id else None
+        if run is not None and not run.ended:
+            yield updates
+            async with aclosing(self._follow(chat, run, session, request)) as following:
+                async for update in following:
+                    yield update
+            return
+        self.views.move(str(request.session_hash))
+        yield {**updates, **await self.shown(chat, session, request)}
+
+    async def new_chat(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        async with aclosing(self.open_chat(await self.backend.open(), None, session, request)) as updates:
+            async for update in updates:
+                yield {**update, self.page.search: ""}
+
+    async def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """A click in the list of chats."""
+        data = dict(event._data or {})
+        op, which = str(data.get("op")), str(data.get("id") or "")
+        chat, owner = await self.backend.open(), self.owner(request)
+        try:
+            if op in ("open", "replay"):
+                source = self.open_chat(chat, which, session, request) if op == "open" else self._replay(which, session, request)
+                async with aclosing(source) as updates:
+                    async for update in updates:
+                        yield update
+                return
+            if op in ("markdown", "json"):
+                yield {self.page.files: await self._file(chat, owner, which, op)}
+                return
+            if op == "rename":
+                await chat.history.rename(owner, which, str(data.get("title") or ""))
+            elif op in ("pin", "unpin"):
+                await chat.history.pin(owner, which, op == "pin")
+            elif op == "delete":
+                await self._delete_chat(chat, owner, which)
+                if which == session.conversation_id:
+                    async with aclosing(self.open_chat(chat, None, session, request)) as updates:
+                        async for update in updates:
+                            yield update
+                    return
+            yield {self.page.history: await self.history(chat, session, request)}
+        except BackendError as error:
+            yield {
+                self.page.live: {**IDLE, "error": render.page_error(error)},
+                self.page.history: await self.history(chat, session, request),
+            }
+
+    async def _delete_chat(self, chat: Chat, owner: str, conversation_id: str) -> None:
+        run = self.backend.runs.of_conversation(conversation_id, owner)
+        if run is not None:
+            await self.backend.runs.stop(run)
+        await chat.history.delete(owner, conversation_id)
+
+    async def _file(self, chat: Chat, owner: str, conversation_id: str, form: str) -> dict[str, str]:
+        text = await chat.history.export(owner, conversation_id, "json" if form == "json" else "markdown")
+        name, kind = ("chat.json", "application/json") if form == "json" else ("chat.md", "text/markdown")
+        return download(name, text, kind)
+
+    async def _replay(self, name: str, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """A recorded run, as a chat of its own."""
+        recording = next((r for r in self.recordings if r.name == name), None)
+        if recording is None:
+            raise gr.Error(W.no_such_chat)
+        session.conversation_id, model = None, f"replay:{recording.name}"
+        capabilities = await self.capabilities(model, session)
+
+        async def start(chat: Chat) -> Run:
+            return await chat.send(
+                self.owner(request), session.access, None, recording.prompt, Choices(model, parameters_from({}))
+            )
+
+        yield {self.page.model: model, **for_model(self.page.panel, capabilities, {})}
+        async with aclosing(self._answer(start, session, request)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _small_act(
+        self, op: str, node: str, model: str, session: Session, panel: Sequence[Any], request: gr.Request
+    ) -> AsyncGenerator[Updates, None]:
+        """What starts no answer: versions, deleting, the request of an answer, saving a recording, the demo model."""
+        chat, owner = await self.backend.open(), self.owner(request)
+        try:
+            if op == "select":
+                self._not_busy(session, request)
+                await chat.history.select(owner, node)
+            elif op == "delete":
+                self._not_busy(session, request)
+                await chat.history.delete_turn(owner, node)
+            elif op == "record":
+                yield {self.page.files: self._recording(node, session, request)}
+                return
+            elif op == "use-demo":
+                yield {
+                    self.page.model: "local:demo",
+                    **for_model(self.page.panel, await self.capabilities("local:demo", session), {}),
+                }
+                return
+            yield await self.shown(chat, session, request)
+        except BackendError as error:
+            yield {self.page.live: {**IDLE, "error": render.page_error(error), "jump": True}}
+
+    def _recording(self, node: str, session: Session, request: gr.Request) -> dict[str, str]:
+        run = self.backend.runs.of_node(node, self.owner(request))
+        if run is None:
+            raise BadInput(
+                "This answer's timing is no longer in memory.",
+                hint="Save a recording within the hour, before the app is restarted.",
+            )
+        return download("run.qnrun.jsonl", recording_text(run.request, run.model, run.log), "application/jsonl")
+
+    async def trace(self, node: str, request: gr.Request) -> list[str]:
+        """The server function behind a folded trace."""
+        chat = await self.backend.open()
+        return render.trace_html(await chat.history.thinking_of(self.owner(request), node))
+
+    def gone(self, request: gr.Request) -> None:
+        """The tab was closed or reloaded."""
+        self.views.forget(str(request.session_hash))
+        self.backend.runs.leave(str(request.session_hash))
+
+
+def download(name: str, text: str, kind: str) -> dict[str, str]:
+    return {"nonce": secrets.token_hex(4), "name": name, "text": text, "type": kind}

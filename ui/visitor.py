@@ -1,0 +1,108 @@
+"""Who is looking: the owner of the chats a request may see, and what one browser session holds in memory."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
+from typing import Any
+
+import gradio as gr
+
+from backend import Access
+
+COOKIE = "qnp_visitor"
+LOCAL_OWNER = "local"
+_TOKEN = re.compile(r"^[A-Za-z0-9_-]{32,64}$")
+
+
+@dataclass
+class Session:
+    """What one tab holds: the open chat and what its visitor typed in. Lives in `gr.State`, ends with the tab."""
+
+    conversation_id: str | None = None
+    access: Access = field(default_factory=Access)
+
+
+def owner_of(request: gr.Request, *, public: bool) -> str:
+    """Everyone on a private host is its owner; on a public one each browser is, by a cookie that scripts cannot read."""
+    if not public:
+        return LOCAL_OWNER
+    token = request.cookies.get(COOKIE, "")
+    return f"visitor:{token}" if _TOKEN.match(token) else f"session:{request.session_hash}"
+
+
+class Views:
+    """Which chat each browser session shows right now, so that following an answer ends when the page moves on."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, int] = {}
+
+    def move(self, session: str) -> int:
+        """The page of `session` shows something new; returns the number of this view."""
+        self._shown[session] = self._shown.get(session, 0) + 1
+        return self._shown[session]
+
+    def shows(self, session: str, view: int) -> bool:
+        return self._shown.get(session) == view
+
+    def forget(self, session: str) -> None:
+        self._shown.pop(session, None)
+
+
+class PageHeaders:
+    """ASGI middleware: the visitor's cookie, headers that keep model text harmless, and a note that a visitor is (re)loading.
+
+    The policy lets nothing load from elsewhere (a picture's address in an answer would otherwise tell its server what was
+    written), and lets a Space's page be framed by the hub only.
+    """
+
+    def __init__(self, app: Any, *, public: bool, on_page: Any) -> None:
+        self._app, self._public, self._on_page = app, public, on_page
+        frames = "'self' https://huggingface.co https://*.hf.space" if public else "'self'"
+        policy = (
+            "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+            "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; form-action 'self'; "
+            f"base-uri 'self'; object-src 'none'; frame-ancestors {frames}"
+        )
+        self._headers = [
+            (b"content-security-policy", policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"same-origin"),
+        ]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        if scope["path"].startswith("/gradio_api/monitoring") or scope["path"].startswith("/monitoring"):
+            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+            return await send({"type": "http.response.body", "body": b""})
+        extra = list(self._headers)
+        if scope["path"] in ("/", ""):
+            token, fresh = self._token(scope)
+            self._on_page(f"visitor:{token}" if self._public else LOCAL_OWNER)
+            if fresh and self._public:
+                same_site = "SameSite=None; Secure; Partitioned" if self._secure(scope) else "SameSite=Lax"
+                cookie = f"{COOKIE}={token}; Path=/; HttpOnly; Max-Age=31536000; {same_site}"
+                extra.append((b"set-cookie", cookie.encode()))
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        return await self._app(scope, receive, with_headers)
+
+    @staticmethod
+    def _secure(scope: Any) -> bool:
+        headers = dict(scope["headers"])
+        return scope.get("scheme") == "https" or headers.get(b"x-forwarded-proto") == b"https"
+
+    @staticmethod
+    def _token(scope: Any) -> tuple[str, bool]:
+        raw = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
+        morsel = SimpleCookie(raw).get(COOKIE)
+        if morsel is not None and _TOKEN.match(morsel.value):
+            return morsel.value, False
+        return secrets.token_urlsafe(32), True
