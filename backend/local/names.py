@@ -1,0 +1,46 @@
+"""What a local model's name asks for: the demo, a folder or a hub id, and whether in 4 bit. Opens no file and loads nothing.
+
+`demo`, `Qwen/Qwen3-0.6B`, `./models/mine`, each also with `@4bit` at its end.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backend.errors import UnknownModel
+
+DEMO = "demo"
+FOUR_BIT = "@4bit"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """`name` is what the user wrote, `place` the folder's path or the hub id, without `@4bit`."""
+
+    name: str
+    kind: Literal["demo", "folder", "hub"]
+    place: str
+    four_bit: bool = False
+
+
+def parse(name: str, *, allow_folders: bool) -> Asked:
+    """Raises `UnknownModel` for what is no name, and for a folder where folders are not allowed (a public host)."""
+    four_bit = name.endswith(FOUR_BIT)
+    place = name.removesuffix(FOUR_BIT)
+    if place == DEMO:
+        return Asked(name, "demo", place, four_bit)
+    # A hub id may also be the name of a folder here; on a public host it is then the hub's, whatever lies beside the app.
+    is_id = _HUB_ID.fullmatch(place) is not None and ".." not in place
+    if is_id and not (allow_folders and Path(place).is_dir()):
+        return Asked(name, "hub", place, four_bit)
+    if not allow_folders:
+        raise UnknownModel(
+            "Models in folders are switched off on this host.", hint="Choose the demo model, or one by its name on the hub."
+        )
+    if not place.strip():
+        raise UnknownModel("No local model was named.", hint="Names look like local:demo, local:Qwen/Qwen3-0.6B or local:./folder.")
+    return Asked(name, "folder", str(Path(place).expanduser()), four_bit)

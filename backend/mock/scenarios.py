@@ -1,0 +1,190 @@
+"""What the emulator answers: scripted scenarios, chosen by `[[markers]]` or words in the last user turn, and recordings.
+
+    [[scenario:NAME]]   one of SCENARIOS              [[recording:NAME]]  a recorded run with its own timing
+    [[words:N]]         an answer of N tokens         [[think:N]]         a trace of N tokens (where the model thinks)
+    [[rate:R]]          R tokens a second             [[first:S]]         first token after S seconds
+    [[chunk:N]]         N tokens a frame on average   [[style:NAME]]      how /v1 sends the trace (config.SERVER_STYLES)
+    [[echo]]            the request body as received  [[tool]]            calls the request's first tool, or [[tool:NAME]]
+    [[fault:NAME]]      see faults.py
+
+A name that is not known is answered with those that are. Knows no wire format and no clock.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+from backend.catalogue import ModelCard
+from backend.mock import texts
+from backend.mock.call import Call, text_of
+from backend.mock.config import MockConfig
+from backend.mock.pacing import Chunk, Kind, Pace, paced, tokens
+from backend.recording import Recording
+from backend.types import FinishReason, TextDelta, ThinkingDelta
+
+SCENARIOS: Mapping[str, tuple[str, str]] = {
+    "markdown": (texts.SHORT_THOUGHT, texts.MARKDOWN),
+    "table": (texts.SHORT_THOUGHT, texts.TABLE),
+    "code": (texts.SHORT_THOUGHT, texts.CODE),
+    "maths": (texts.MATHS_THOUGHT, texts.MATHS),
+    "unicode": (texts.SHORT_THOUGHT, texts.UNICODE),
+    "html": ("<b>Is this bold?</b> It must not be.", texts.HTML),
+    "empty": ("", ""),
+    "thoughtful": (texts.SHORT_THOUGHT, ""),
+}
+KEYWORDS: Mapping[str, str] = {"17 * 24": "maths", "python": "code", "a table": "table", "markdown": "markdown"}
+MOST_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of one of the request's tools; `arguments` is JSON text."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One answer, ready to be sent: chunks in order of `at_s`, then the tool call, then the reason."""
+
+    chunks: Sequence[Chunk]
+    reason: FinishReason
+    tool_call: ToolCall | None = None
+
+    def text(self, kind: Kind) -> str:
+        return "".join(c.text for c in self.chunks if c.kind == kind)
+
+    def tokens(self, kind: Kind) -> int:
+        return sum(c.tokens for c in self.chunks if c.kind == kind)
+
+
+def compose(call: Call, card: ModelCard, config: MockConfig, recordings: Mapping[str, Recording], rng: random.Random) -> Script:
+    """The answer to a valid call, cut to its thinking budget, stop strings and `max_tokens`."""
+    thinks, marked = call.thinks(card), call.markers
+    recording = recordings.get(marked.get("recording", ""))
+    recorded = _replayed(recording, thinks) if recording is not None else []
+    tool_call = _tool_call(call)
+    if recording is not None:
+        trace, said = ([t for c in recorded if c.kind == kind for t in tokens(c.text)] for kind in ("thinking", "answer"))
+    else:
+        thinking, answer = _texts(call, recordings)
+        trace, said = tokens(thinking) if thinks else [], tokens(answer)
+    if thinks and "think" in marked:
+        trace = _filled(_number(marked["think"], 0))
+    if "words" in marked:
+        said = _filled(_number(marked["words"], 0))
+    uncut = len(trace), len(said)
+    trace, said, reason = _limited(call, trace, [] if tool_call else said)
+    if recorded and "rate" not in marked and (len(trace), len(said)) == uncut:
+        return Script(recorded, reason)
+    pace = Pace(
+        first_token_s=_number(marked.get("first"), config.first_token_s),
+        tokens_per_s=max(0.1, _number(marked.get("rate"), config.tokens_per_s)),
+        jitter=config.jitter,
+        chunk_tokens=max(1, int(_number(marked.get("chunk"), config.chunk_tokens))),
+    )
+    return Script(list(paced(trace, said, pace, rng)), "tool_calls" if tool_call else reason, tool_call)
+
+
+def _texts(call: Call, recordings: Mapping[str, Recording]) -> tuple[str, str]:
+    marked, prompt = call.markers, call.prompt
+    if "echo" in marked:
+        return texts.SHORT_THOUGHT, f"```json\n{json.dumps(call.body, ensure_ascii=False, indent=2)}\n```\n"
+    if _asks_for_json(call):
+        return "", json.dumps({"emulated": True, "prompt": prompt}, ensure_ascii=False)
+    wanted = marked.get("scenario")
+    if wanted is None and "recording" not in marked:
+        wanted = next((name for word, name in KEYWORDS.items() if word in prompt.casefold()), None)
+    if wanted is not None and wanted in SCENARIOS:
+        return SCENARIOS[wanted]
+    if wanted is not None or "recording" in marked:
+        return "", f"Scenarios: {', '.join(SCENARIOS)}. Recordings: {', '.join(sorted(recordings)) or 'none'}.\n"
+    results = [text_of(m.get("content")) for m in call.messages if m.get("role") == "tool"]
+    if results and call.messages[-1].get("role") == "tool":
+        return texts.SHORT_THOUGHT, f"The tool returned: {results[-1]}\n"
+    short = " ".join(prompt.split())[:200]
+    turns = sum(m.get("role") in ("user", "assistant") for m in call.messages)
+    return texts.THOUGHT.format(prompt=short), texts.ANSWER.format(prompt=short, model=call.model, turns=turns)
+
+
+def _tool_call(call: Call) -> ToolCall | None:
+    tools = call.parameters.get("tools")
+    if "tool" not in call.markers or not isinstance(tools, list) or call.messages[-1].get("role") == "tool":
+        return None
+    functions = [t["function"] for t in tools if isinstance(t, dict) and isinstance(t.get("function"), dict)]
+    wanted = call.markers["tool"]
+    chosen = next((f for f in functions if wanted in ("", f.get("name"))), None)
+    if chosen is None:
+        return None
+    schema = chosen.get("parameters")
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    names = properties if isinstance(properties, dict) else {}
+    arguments = {name: _sample(kind) for name, kind in names.items()}
+    return ToolCall(str(chosen.get("name")), json.dumps(arguments, ensure_ascii=False))
+
+
+def _sample(schema: object) -> object:
+    """A value of the kind that a JSON schema asks for."""
+    kind = schema.get("type") if isinstance(schema, dict) else None
+    return {"integer": 3, "number": 2.5, "boolean": True, "array": [], "object": {}}.get(str(kind), "Paris")
+
+
+def _asks_for_json(call: Call) -> bool:
+    wanted = call.parameters.get("response_format")
+    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+
+
+def _filled(size: float) -> list[str]:
+    return list(islice(cycle(tokens(texts.FILLER)), min(int(size), MOST_TOKENS)))
+
+
+def _number(text: object, default: float) -> float:
+    try:
+        value = float(str(text))
+    except ValueError:
+        return default
+    return value if 0 <= value < 1e9 else default
+
+
+def _limited(call: Call, trace: list[str], said: list[str]) -> tuple[list[str], list[str], FinishReason]:
+    """DashScope gives the trace its own budget; a vLLM-like server counts it against `max_tokens`."""
+    budget, most = call.parameters.get("thinking_budget"), call.parameters.get("max_tokens")
+    if call.surface == "server":
+        most = call.parameters.get("max_completion_tokens", most)
+    elif isinstance(budget, int):
+        trace = trace[:budget]
+    said = _stopped(call, said)
+    if not isinstance(most, int):
+        return trace, said, "stop"
+    if call.surface == "server":
+        if len(trace) >= most:
+            return trace[:most], [], "length"
+        most -= len(trace)
+    return (trace, said[:most], "length") if len(said) > most else (trace, said, "stop")
+
+
+def _stopped(call: Call, said: list[str]) -> list[str]:
+    stop = call.parameters.get("stop")
+    words = [w for w in ([stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []) if isinstance(w, str) and w]
+    text = "".join(said)
+    ends = [at for at in (text.find(w) for w in words) if at >= 0]
+    return tokens(text[: min(ends)]) if ends else said
+
+
+def _replayed(recording: Recording, thinks: bool) -> list[Chunk]:
+    """A recording's deltas at their own times; without its trace, the answer moves to where the trace began."""
+    chunks = [
+        Chunk(at_s, "thinking" if isinstance(event, ThinkingDelta) else "answer", event.text, len(tokens(event.text)))
+        for at_s, event in recording.events
+        if isinstance(event, ThinkingDelta | TextDelta) and event.text
+    ]
+    if thinks or not chunks:
+        return chunks
+    answer = [c for c in chunks if c.kind == "answer"]
+    earlier_s = answer[0].at_s - chunks[0].at_s if answer else 0.0
+    return [Chunk(c.at_s - earlier_s, c.kind, c.text, c.tokens) for c in answer]
