@@ -10,62 +10,81 @@ from collections.abc import Iterator, Sequence, Set
 from backend.catalogue import Thinking
 from backend.local.detokenise import Decode, Detokeniser, StopStrings
 from backend.local.prompt import Prompt, ThinkTokens
-from backend.types import AnswerWasThinking, Event, FinishReason, TextDelta, ThinkingDelta, Usage
+from backend.types import AnswerWasThinking, Event, TextDelta, ThinkingDelta, Usage
 
 
 class Answer:
-    """One answer in the making. `finished` is set by an end token or a stop string; the counts are of tokens generated.
+    """One answer in the making. `finished` is set by an end token or a stop string.
 
     Stop strings are looked for in the answer only: in a trace they would end nearly every run before it began to answer.
-    Tokens of the trace are those up to and with `</think>`.
+    Line breaks at the beginning of a part are dropped, since models write them between the tags and the text.
     """
 
     def __init__(
-        self,
-        decode: Decode,
-        prompt: Prompt,
-        *,
-        think: ThinkTokens | None,
-        knows: Thinking,
-        end_ids: Set[int],
-        stops: Sequence[str],
+        self, decode: Decode, prompt: Prompt, *, think: ThinkTokens | None, end_ids: Set[int], stops: Sequence[str]
     ) -> None:
-        self._decode, self._prompt = decode, prompt
-        self._think, self._knows, self._end_ids = think, knows, end_ids
+        self._prompt, self._think, self._end_ids = prompt, think, end_ids
         self._text = Detokeniser(decode)
         self._stops = StopStrings(stops)
-        self._thinking = prompt.thinking
-        self._said = prompt.goes_on  # whether there is text in the present part: its first white space is dropped
-        self._traces = int(prompt.thinking)
-        self._reasoning = 0
-        self.tokens = 0
+        self._thinking = self._thought = prompt.thinking
+        self._begun = prompt.goes_on
+        self._cut = False
+        self._tokens = self._reasoning_tokens = 0
         self.finished = False
 
     def take(self, token: int) -> Iterator[Event]:
         """The events that one more token makes, often none."""
-        self.tokens += 1
-        self._reasoning += self._thinking
+        self._tokens += 1
+        self._reasoning_tokens += self._thinking
         if token in self._end_ids:
             self.finished = True
-        elif self._think and token == self._think.open and not self._thinking and not self._said:
-            self._reasoning += 1
-            self._traces += 1
-            self._part(thinking=True)
-        elif self._think and token == self._think.close and self._thinking:
+        elif self._think is not None and token == self._think.open and not (self._thinking or self._begun):
+            self._reasoning_tokens += 1
+            self._thinking = self._thought = True
+        elif self._think is not None and token == self._think.close and self._ends_a_trace():
             yield from self._say(self._text.end())
-            self._part(thinking=False)
-        elif self._think and token == self._think.close and self._unknown_trace():
-            yield from self._say(self._text.end() + self._stops.end())
-            yield AnswerWasThinking()
-            self._reasoning = self.tokens
-            self._traces += 1
-            self._part(thinking=False)
+            if not self._thinking:  # the trace was opened in a prompt that does not show it
+                yield from self._say_held()
+                yield AnswerWasThinking()
+                self._reasoning_tokens = self._tokens
+            self._thinking, self._thought, self._begun = False, True, False
         else:
             yield from self._say(self._text.push(token))
 
     def end(self) -> Iterator[Event]:
-        """What was held back. A text that stopped at a stop string holds nothing back any more."""
-        if not self.finished or not self._met_stop:
-            yield from self._say(self._text.end())
-            if not self._thinking and not self._met_stop and (rest := self._stops.end()):
-                yield TextDelta(rest)
+        """What was held back, to be asked for once after the last token."""
+        yield from self._say(self._text.end())
+        yield from self._say_held()
+
+    def usage(self, knows: Thinking) -> Usage:
+        """Tokens generated: all, with the end token, and those of the trace, with its tags.
+
+        `knows` is what the model is known to do; `reasoning_tokens` is `None` where it may have thought and nothing tells.
+        """
+        certain = self._thought or knows == "never" or (knows != "unknown" and self._think is not None)
+        return Usage(
+            input_tokens=len(self._prompt.ids),
+            output_tokens=self._tokens,
+            reasoning_tokens=self._reasoning_tokens if certain else None,
+        )
+
+    def _ends_a_trace(self) -> bool:
+        return self._thinking or not (self._thought or self._prompt.closed or self._prompt.goes_on)
+
+    def _say(self, text: str) -> Iterator[Event]:
+        if not self._begun:
+            text = text.lstrip("\n")
+        if not text or self._cut:
+            return
+        self._begun = True
+        if self._thinking:
+            yield ThinkingDelta(text, tokens=self._reasoning_tokens)
+            return
+        text, self._cut = self._stops.push(text)
+        self.finished |= self._cut
+        if text:
+            yield TextDelta(text)
+
+    def _say_held(self) -> Iterator[Event]:
+        if text := self._stops.end():
+            yield TextDelta(text)

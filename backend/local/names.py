@@ -42,5 +42,5 @@ def parse(name: str, *, allow_folders: bool) -> Asked:
             "Models in folders are switched off on this host.", hint="Choose the demo model, or one by its name on the hub."
         )
     if not place.strip():
-        raise UnknownModel("No local model was named.", hint="Names look like local:demo, local:Qwen/Qwen3-0.6B or local:./folder.")
+        raise UnknownModel("No local model was named.", hint="Names look like local:demo or local:Qwen/Qwen3-0.6B.")
     return Asked(name, "folder", str(Path(place).expanduser()), four_bit)

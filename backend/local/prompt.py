@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
@@ -32,11 +32,15 @@ class ThinkTokens:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`thinking`: the answer begins inside a trace. `goes_on`: it continues a text, so its first white space counts."""
+    """`thinking`: the answer begins inside a trace; `closed`: right after one (a hybrid that was asked not to think).
+
+    `goes_on`: it continues a text, so its first line breaks count.
+    """
 
     ids: list[int]
-    thinking: bool
-    goes_on: bool
+    thinking: bool = False
+    closed: bool = False
+    goes_on: bool = False
 
 
 def think_tokens(tokenizer: PreTrainedTokenizerBase) -> ThinkTokens | None:
@@ -72,7 +76,7 @@ def build(tokenizer: PreTrainedTokenizerBase, request: ChatRequest, think: Think
     if partial is not None:
         tail, thinking = _tail(partial, quote, opened=thinking, can_think=think is not None)
     ids = [token for piece in (text + tail).split(quote.cut) if piece for token in _encode(tokenizer, piece)]
-    return Prompt(ids, thinking, goes_on=bool(tail))
+    return Prompt(ids, thinking, closed=(text + tail).rstrip().endswith(CLOSE), goes_on=bool(tail))
 
 
 class _Quote:
@@ -107,7 +111,7 @@ def _tail(partial: Message, quote: _Quote, *, opened: bool, can_think: bool) -> 
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], enable_thinking: bool | None) -> str:
-    switch: dict[str, bool] = {}
+    switch: dict[str, Any] = {}
     if enable_thinking is not None and SWITCH in tokenizer.get_chat_template():
         switch[SWITCH] = enable_thinking
     try:

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.emulator import running_emulator
+from tests.emulator import http, running_emulator
 
 
 class Seen:
@@ -19,7 +18,7 @@ class Seen:
         self.url = url
 
     def state(self) -> dict[str, Any]:
-        return httpx.get(f"{self.url}/mock/state").json()
+        return http.get(f"{self.url}/mock/state").json()
 
     def wait(self, ready: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         deadline_s = time.monotonic() + 5
@@ -43,5 +42,5 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def seen(url: str) -> Seen:
-    httpx.delete(f"{url}/mock/state")
+    http.delete(f"{url}/mock/state")
     return Seen(url)

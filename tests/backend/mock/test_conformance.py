@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import aiohttp
 import dashscope
 import openai
@@ -30,7 +32,7 @@ def told(items) -> tuple[str, str, str]:
     return thinking, "".join(m["content"] for m in messages), items[-1].output.choices[0].finish_reason
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(url):
     with openai.OpenAI(api_key=KEY, base_url=f"{url}/compatible-mode/v1", max_retries=0) as made:
         yield made
@@ -71,9 +73,7 @@ class TestDashScope1:
     def test_text_format_is_cumulative_where_the_client_asks_for_whole_texts(self, url):
         given = native(url, "[[words:5]]", model="qwen-plus", result_format="text", incremental_output=None)
         texts = [item.output.text for item in Generation.call(**given)]
-        assert texts[-1] == "This sentence was written for" and all(
-            b.startswith(a) for a, b in zip(texts, texts[1:], strict=False)
-        )
+        assert texts[-1] == "This sentence was written for" and all(b.startswith(a) for a, b in pairwise(texts))
 
     @pytest.mark.parametrize("stream", [True, False])
     def test_error_comes_as_an_item(self, url, stream):
@@ -87,7 +87,7 @@ class TestDashScope1:
         assert items[-1].code == "Throttling" and items[0].status_code == 200 and len(items) > 1
 
     def test_cut_connection_raises(self, url, seen):
-        with pytest.raises(Exception, match="(?i)ended prematurely|incomplete|connection broken"):
+        with pytest.raises(Exception, match=r"(?i)ended prematurely|incomplete|connection broken"):
             list(Generation.call(**native(url, f"[[fault:cut@3]] {SHORT}")))
         assert seen.run()["state"] == "failed"
 

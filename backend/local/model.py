@@ -1,0 +1,30 @@
+"""A model in memory, as the decoding loop and the prompt need it, however it was loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backend.catalogue import Thinking
+from backend.local.prompt import ThinkTokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """`end_ids` end an answer; `think` is `None` where the tokenizer has no tags; `context_tokens` where the config has none.
+
+    `chunk_tokens` is how much of a prompt is read at once, between two looks at the stop flag. It depends on model and machine
+    only, never on the clock, so that one seed gives one text.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    end_ids: frozenset[int]
+    context_tokens: int | None
+    think: ThinkTokens | None
+    thinking: Thinking
+    chunk_tokens: int
