@@ -19,7 +19,8 @@ from backend.catalogue import ASSETS, Capabilities, Catalogue
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
 from backend.pipeline import Pipeline, Route
 from backend.provider import ListedModel, ListsModels, Provider
-from backend.settings import REGION_HOSTS, Server, Settings
+from backend.settings import Server, Settings
+from backend.snippets import Place
 
 MAX_PROVIDERS = 128  # visitors' keys come and go on a public host; the oldest connections are closed
 
@@ -116,6 +117,14 @@ class Engines:
         region = self._regions(access)[0]
         provider = self._compatible_dashscope(region, access)
         return len(await provider.list_models()) if isinstance(provider, ListsModels) else 0
+
+    def place(self, name: str, access: Access) -> Place:
+        """Where the engine of `name` stands, for the code that is shown; holds no key."""
+        engine, _, model = name.partition(":")
+        if engine == "dashscope":
+            return Place(engine, self.settings.dashscope_host(self._regions(access)[0]))
+        server = self._servers(access).get(model.partition("/")[0]) if engine == "server" else None
+        return Place(engine, server.base_url if server else "")
 
     def default_model(self, choices: list[ModelChoice]) -> str:
         """`PLAYGROUND_MODEL` where given, else Qwen3-Next Thinking with a key, else a server's first, else the demo."""
@@ -247,5 +256,3 @@ async def is_private(url: str) -> bool:
         return True
     return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
 
-
-__all__ = ["REGION_HOSTS", "Access", "Engines", "ModelChoice", "is_private"]

@@ -130,7 +130,7 @@ class Pipeline:
                         watch.see(event)
                         said_something |= isinstance(event, ThinkingDelta | TextDelta | ToolCallDelta | TokenDetail)
                         if isinstance(event, Finished):
-                            yield replace(event, timing=watch.timing())
+                            yield replace(event, timing=event.timing or watch.timing())  # a recording brings its own
                             return
                         yield event
                 raise StreamBroken("The answer ended without a finish.", hint="What arrived is kept; regenerate to try again.")

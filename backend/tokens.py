@@ -46,7 +46,7 @@ _RATES = (
     (re.compile(r"[!-/:-@\[-`{-~]+"), 0.62),
     (re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+"), 0.6),
     (re.compile(r"[\uac00-\ud7af]+"), 0.95),
-    (re.compile(r"[\U00010000-\U0010ffff]+"), 1.25),
+    (re.compile(r"[\U00010000-\U0010ffff]+"), 1.7),
 )
 _OTHER_RATE = 0.42  # line ends, the marked letters of Vietnamese, Cyrillic and the rest
 _loading = threading.Lock()

@@ -80,7 +80,7 @@ def compose(call: Call, card: ModelCard, config: MockConfig, recordings: Mapping
         said = _filled(_number(marked["words"], 0))
     uncut = len(trace), len(said)
     trace, said, reason = _limited(call, trace, [] if tool_call else said)
-    if recorded and "rate" not in marked and (len(trace), len(said)) == uncut:
+    if recorded and not marked.keys() & {"rate", "think", "words"} and (len(trace), len(said)) == uncut:
         return Script(recorded, reason)
     pace = Pace(
         first_token_s=_number(marked.get("first"), config.first_token_s),

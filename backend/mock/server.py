@@ -11,6 +11,7 @@ import json
 import logging
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -225,4 +226,5 @@ async def serve(host: str = "127.0.0.1", port: int = 8090, config: MockConfig | 
 
 def main(host: str = "127.0.0.1", port: int = 8090, config: MockConfig | None = None) -> None:
     """`python app.py mock`: blocks until interrupted."""
-    asyncio.run(serve(host, port, config))
+    with suppress(KeyboardInterrupt):
+        asyncio.run(serve(host, port, config))

@@ -104,8 +104,7 @@ class ReplayProvider:
 
 
 def _checked(speed: object) -> float | None:
-    if speed is None or speed == 0:
-        return None
-    if isinstance(speed, bool) or not isinstance(speed, int | float) or not speed > 0:
+    known = speed is None or (isinstance(speed, int | float) and not isinstance(speed, bool) and speed >= 0)
+    if not known:
         raise BadInput(f"Replay speed must be a positive number, not {speed!r}.", hint="1 plays as recorded, 0 at once.")
-    return float(speed)
+    return float(speed) if isinstance(speed, int | float) and speed else None

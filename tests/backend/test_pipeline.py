@@ -7,7 +7,16 @@ import pytest
 from backend.errors import AuthError, BadInput, ContentFiltered, QuotaExhausted, RateLimited, StreamBroken, Unavailable
 from backend.pipeline import MAX_ATTEMPTS, Pipeline, Route, backoff_s
 from backend.types import (
-    ChatRequest, Finished, GenerationParameters, Message, Retrying, Started, TextDelta, ThinkingDelta, Usage, Waiting,
+    ChatRequest,
+    Finished,
+    GenerationParameters,
+    Message,
+    Retrying,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    Usage,
+    Waiting,
 )  # fmt: skip
 
 REQUEST = ChatRequest("qwen3-next-80b-a3b-thinking", (Message("user", "hi"),))

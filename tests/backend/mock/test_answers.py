@@ -100,6 +100,12 @@ def test_a_server_counts_thinking_into_max_tokens(url, most, completion):
     assert answer["choices"][0]["finish_reason"] == ("stop" if most == 200 else "length")
 
 
+@pytest.mark.parametrize(("path", "model", "thinks"), [(SERVER, "Qwen/Qwen3-0.6B", False), (COMPATIBLE, "qwen3-32b", True)])
+def test_chat_template_kwargs_switch_a_server_s_thinking_and_are_nothing_to_dashscope(url, path, model, thinks):
+    text = flat(url, "hi", model, path, chat_template_kwargs={"enable_thinking": False}).text
+    assert ('"reasoning_content":"' in text) == thinks
+
+
 def test_a_stop_string_ends_the_answer_before_it():
     said = script("[[words:40]]", model=INSTRUCT, stop=["nowhere", "for the"])
     assert (said.text("answer"), said.reason) == ("This sentence was written ", "stop")
@@ -124,6 +130,7 @@ def test_a_recording_loses_its_trace_on_a_model_that_does_not_think_and_keeps_it
     assert plain.text("thinking") == "" and plain.text("answer") == whole.text("answer")
     assert plain.chunks[0].at_s == pytest.approx(whole.chunks[0].at_s)
     assert script("[[recording:maths-thinking]]", thinking_budget=30).tokens("thinking") == 30
+    assert script("[[recording:maths-thinking]] [[words:7]]").tokens("answer") == 7
 
 
 def test_echo_answers_with_the_body_as_received(url):

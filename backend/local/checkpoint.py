@@ -1,0 +1,86 @@
+"""A folder judged before anything large is read from it: is it a chat model that this engine can load, and if not, why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+INDEX = "model.safetensors.index.json"
+_OTHER_WAYS = "Serve it with vLLM, SGLang or llama.cpp and set OPENAI_BASE_URL, or choose another model."
+
+
+def read_config(name: str, folder: Path) -> PreTrainedConfig:
+    """Raises `ModelLoadError` for no folder, no model, a damaged or unknown config, and what is no causal language model."""
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    raw = _raw_config(name, folder)
+    model_type = raw.get("model_type")
+    if model_type not in CONFIG_MAPPING_NAMES:
+        raise ModelLoadError(
+            f"{name} has the architecture {model_type!r}, which transformers {transformers.__version__} does not know.",
+            hint=_OTHER_WAYS,
+        )
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # each architecture checks its values in its own way
+        raise ModelLoadError(f"{name} has a config.json that cannot be used: {error}", hint=_OTHER_WAYS) from error
+    if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelLoadError(f"{name} ({model_type}) is no language model that answers in text.", hint=_OTHER_WAYS)
+    return config
+
+
+def check_weights(name: str, folder: Path) -> int:
+    """The size of the weights in bytes. Raises `ModelLoadError` where files are missing or in another format."""
+    files = list(folder.glob("*.safetensors"))
+    wanted = _json(name, folder / INDEX).get("weight_map", {}) if (folder / INDEX).is_file() else {}
+    missing = sorted(set(wanted.values()) - {f.name for f in files})
+    if missing:
+        raise ModelLoadError(
+            f"{name} is incomplete: {len(missing)} of its weight files are missing, {missing[0]} first.",
+            hint="Fetch the checkpoint again.",
+        )
+    if not files:
+        raise ModelLoadError(f"{name} has no weights in the safetensors format.", hint=_OTHER_WAYS)
+    return sum(f.stat().st_size for f in files)
+
+
+def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    """Raises `ModelLoadError` where there is none, or none with a chat template."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # missing files, broken JSON, an unknown class: each raises something else
+        raise ModelLoadError(f"{name} has no tokenizer that can be read.", hint="Fetch the checkpoint again.") from error
+    if not tokenizer.chat_template:
+        raise ModelLoadError(
+            f"{name} has no chat template: it is a base model, made to be trained on.", hint="Choose its instruct or chat version."
+        )
+    return tokenizer
+
+
+def _raw_config(name: str, folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ModelLoadError(f"There is no folder {folder}.", hint="Check the path, or name a model of the Hugging Face hub.")
+    if (folder / "config.json").is_file():
+        return _json(name, folder / "config.json")
+    if any(folder.glob("*.gguf")):
+        raise ModelLoadError(f"{name} holds GGUF files; local models are loaded from safetensors.", hint=_OTHER_WAYS)
+    raise ModelLoadError(f"{folder} holds no model: there is no config.json in it.", hint="Name the folder of one checkpoint.")
+
+
+def _json(name: str, path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelLoadError(f"{path.name} of {name} is damaged.", hint="Fetch the checkpoint again.") from error
+    if not isinstance(found, dict):
+        raise ModelLoadError(f"{path.name} of {name} is damaged.", hint="Fetch the checkpoint again.")
+    return found

@@ -1,0 +1,73 @@
+"""Checkpoints from the Hugging Face hub, through its own client and cache. `HF_HUB_OFFLINE`, `HF_HOME` and tokens keep their meaning."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from backend.errors import BackendError, ModelLoadError, UnknownModel
+from backend.local.progress import Report, bar
+
+SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+WEIGHTS = ("*.safetensors",)
+
+
+def fetch(model_id: str, patterns: tuple[str, ...], report: Report) -> Path:
+    """The folder that holds the files, from the cache where they are there.
+
+    Raises `UnknownModel` where the hub knows no such model or does not show it to this user, `ModelLoadError` where it cannot
+    be reached or written down. `report` is told shares of bytes.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                model_id,
+                allow_patterns=list(patterns),
+                tqdm_class=bar(lambda share: report("fetching", share), unit="B"),
+            )
+        )
+    except BackendError:
+        raise  # the load was given up through `report`
+    except Exception as error:
+        raise _mapped(model_id, error) from error
+
+
+def cached_folder(model_id: str) -> Path | None:
+    """Where the model's small files lie already, without asking the network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model_id, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _mapped(model_id: str, error: Exception) -> BackendError:
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return UnknownModel(
+            f"{model_id} is open only to people who accepted its terms.",
+            hint="Accept them on the model's page and set HF_TOKEN to a token of yours.",
+        )
+    if isinstance(error, RepositoryNotFoundError | HFValidationError):
+        return UnknownModel(
+            f"The Hugging Face hub has no model {model_id}, or does not show it to this user.",
+            hint="Check the name; a private model asks for HF_TOKEN.",
+        )
+    if constants.HF_HUB_OFFLINE:
+        return ModelLoadError(
+            f"{model_id} is not on this machine, and HF_HUB_OFFLINE forbids fetching it.",
+            hint="Unset HF_HUB_OFFLINE, or copy the checkpoint here and name its folder.",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ModelLoadError(f"The disk is full: {model_id} could not be stored.", hint="Free some space, or move HF_HOME.")
+    if isinstance(error, LocalEntryNotFoundError):
+        return ModelLoadError(
+            f"{model_id} is not on this machine, and the Hugging Face hub cannot be reached.",
+            hint="Check the network and try again, or copy the checkpoint here and name its folder.",
+        )
+    return ModelLoadError(
+        f"{model_id} could not be fetched from the Hugging Face hub ({type(error).__name__}).", hint="Try again; the log says more."
+    )
