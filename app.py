@@ -47,8 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     if not port_is_free(options.host, options.port):
-        print(f"Port {options.port} is in use. Start with --port {options.port + 1}, or stop the other program.", file=sys.stderr)  # noqa: T201
-        return 1
+        return _taken(options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from backend import Backend, ConfigError, load_settings
 
@@ -70,11 +69,19 @@ def serve(options: argparse.Namespace) -> int:
 
 
 def mock(options: argparse.Namespace) -> int:
+    from backend.mock.config import MockConfig
     from backend.mock.server import main as run_emulator
 
-    return run_emulator(
-        options.host, options.port, tokens_per_s=options.rate, first_token_s=options.first_token, fault=options.fault
-    )
+    if not port_is_free(options.host, options.port):
+        return _taken(options.port)
+    told = {"tokens_per_s": options.rate, "first_token_s": options.first_token, "fault": options.fault}
+    run_emulator(options.host, options.port, MockConfig(**{k: v for k, v in told.items() if v is not None}))
+    return 0
+
+
+def _taken(port: int) -> int:
+    print(f"Port {port} is in use. Start with --port {port + 1}, or stop the other program.", file=sys.stderr)  # noqa: T201
+    return 1
 
 
 def port_is_free(host: str, port: int) -> bool:

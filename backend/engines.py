@@ -224,7 +224,7 @@ class Engines:
         def build() -> Provider:
             from backend.providers.replay import ReplayProvider
 
-            return ReplayProvider(ASSETS / "recordings")
+            return ReplayProvider(ASSETS / "recordings", allowed_folders=[self.settings.data_dir / "recordings"])
 
         return self._once(("replay",), build)
 

@@ -207,6 +207,10 @@ class Runs:
         found = [r for r in self._runs.values() if r.conversation_id == conversation_id and r.owner == owner]
         return found[-1] if found else None
 
+    def of_node(self, node_id: str, owner: str) -> Run | None:
+        """The run that wrote an answer, while it is remembered."""
+        return next((r for r in self._runs.values() if r.node_id == node_id and r.owner == owner), None)
+
     def active(self, owner: str) -> int:
         return sum(not r.ended and r.owner == owner for r in self._runs.values())
 

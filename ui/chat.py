@@ -22,10 +22,9 @@ from backend import (
     Choices,
     Conversation,
     Run,
-    list_recordings,
     parameters_from,
     read_attachment,
-    recording_text,
+    recording_of,
 )
 from ui import render
 from ui.history import history_view
@@ -45,7 +44,6 @@ class ChatTab:
         self.backend = backend
         self.page = page
         self.views = Views()
-        self.recordings = list_recordings()
 
     # ---- who and what
     def owner(self, request: gr.Request) -> str:
@@ -188,9 +186,10 @@ class ChatTab:
         """Updates for the turns, the list of chats and the context meter."""
         conversation = await self.open_conversation(chat, session, request)
         capabilities = await self._all_capabilities(conversation, session)
+        shelf = await self.backend.shelf.entries(self.owner(request))
         log = render.conversation_view(
-            conversation, capabilities, live_node=live_node, empty_html=await self._empty(session), follow=follow,
-            notes={f"replay:{r.name}": W.scripted if r.scripted else W.recorded_run for r in self.recordings},
+            conversation, capabilities, live_node=live_node, empty_html=render.empty_page(demo=self.backend.settings.demo, recordings=shelf), follow=follow,
+            notes={f"replay:{r.name}": W.scripted if r.scripted else W.recorded_run for r in shelf},
         )  # fmt: skip
         return {self.page.log: log, self.page.history: await self.history(chat, session, request)}
 
@@ -209,12 +208,10 @@ class ChatTab:
                     continue  # its server is gone; the card then shows dashes
         return found
 
-    async def _empty(self, session: Session) -> str:
-        return render.empty_page(demo=self.backend.settings.demo, recordings=[(r.name, r.title) for r in self.recordings])
-
     async def history(self, chat: Chat, session: Session, request: gr.Request, search: str = "") -> dict[str, Any]:
         found = await chat.history.conversations(self.owner(request), search=search)
-        return history_view(found, session.conversation_id, searching=bool(search), recordings=self.recordings)
+        shelf = await self.backend.shelf.entries(self.owner(request))
+        return history_view(found, session.conversation_id, searching=bool(search), recordings=shelf)
 
     async def search(self, words: str, session: Session, request: gr.Request) -> dict[str, Any]:
         return await self.history(await self.backend.open(), session, request, words)
@@ -313,7 +310,7 @@ class ChatTab:
 
     async def _replay(self, name: str, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         """A recorded run, as a chat of its own."""
-        recording = next((r for r in self.recordings if r.name == name), None)
+        recording = next((r for r in await self.backend.shelf.entries(self.owner(request)) if r.name == name), None)
         if recording is None:
             raise gr.Error(W.no_such_chat)
         session.conversation_id, model = None, f"replay:{recording.name}"
@@ -361,7 +358,7 @@ class ChatTab:
                 "This answer's timing is no longer in memory.",
                 hint="Save a recording within the hour, before the app is restarted.",
             )
-        return download("run.qnrun.jsonl", recording_text(run.request, run.model, run.log), "application/jsonl")
+        return download("run.qnrun.jsonl", recording_of(run), "application/jsonl")
 
     async def trace(self, node: str, request: gr.Request) -> list[str]:
         """The server function behind a folded trace."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backend import ConversationSummary, Recording
+from backend import ConversationSummary, ShelfEntry
 from ui.text import WORDS as W
 
 
@@ -15,7 +15,7 @@ def history_view(
     current: str | None,
     *,
     searching: bool = False,
-    recordings: Sequence[Recording] = (),
+    recordings: Sequence[ShelfEntry] = (),
     now: datetime | None = None,
 ) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}

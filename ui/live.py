@@ -5,12 +5,11 @@ A run is read when the page is ready for it (latest wins), so the engine never w
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from backend import Run, count_live_tokens
+from backend import LiveCounter, Run
 from ui.markdown import LiveMarkdown
 from ui.render import count
 from ui.text import WORDS as W
@@ -27,8 +26,8 @@ class LiveView:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._markdown = LiveMarkdown()
-        self._tokens = count_live_tokens()
-        self._counted = 0
+        self._counter = LiveCounter()
+        self._counted = self._about = 0
         self._said, self._said_step = "", -1
 
     def value(self) -> dict[str, Any]:
@@ -53,9 +52,9 @@ class LiveView:
             return self._run.usage.reasoning_tokens, True
         if self._run.thinking_tokens is not None:
             return self._run.thinking_tokens, True
-        self._tokens.feed(text[self._counted :])
+        self._about = self._counter.feed(text[self._counted :])
         self._counted = len(text)
-        return self._tokens.tokens, False
+        return self._about, False
 
     def _thinking(self) -> dict[str, Any] | None:
         run = self._run
@@ -95,7 +94,7 @@ class LiveView:
             step = int(run.thinking_s() or 0) // 7
             if step != self._said_step:
                 self._said_step = step
-                self._said = W.says_still.format(n=count(run.thinking_tokens or self._tokens.tokens)) if step else W.says_started
+                self._said = W.says_still.format(n=count(run.thinking_tokens or self._about)) if step else W.says_started
         elif run.state == "done":
             self._said = W.says_ready
         return self._said

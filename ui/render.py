@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
 
-from backend import BackendError, Capabilities, Conversation, Node, Usage
+from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, Usage
 from ui.markdown import to_html
 from ui.runcard import run_card
 from ui.text import WORDS as W
@@ -199,7 +199,7 @@ def trace_html(text: str) -> list[str]:
     return [to_html(block) for block in text.split("\n\n") if block.strip()]
 
 
-def empty_page(*, demo: bool, recordings: Sequence[tuple[str, str]]) -> str:
+def empty_page(*, demo: bool, recordings: Sequence[ShelfEntry]) -> str:
     """What a new chat shows: what there is to talk to, and four prompts."""
     cards = []
     if demo:
@@ -207,7 +207,7 @@ def empty_page(*, demo: bool, recordings: Sequence[tuple[str, str]]) -> str:
     cards.append(("panel", W.card_key, W.card_key_text, " data-panel='connect'"))
     cards.append(("panel", W.card_server, W.card_server_text, " data-panel='connect'"))
     if recordings:
-        cards.append(("replay", W.card_replay, W.card_replay_text, f" data-name='{esc(recordings[0][0])}'"))
+        cards.append(("replay", W.card_replay, W.card_replay_text, f" data-name='{esc(recordings[0].name)}'"))
     buttons = "".join(
         f"<button type='button' class='card-btn' data-op='{op}'{extra}><b>{esc(title)}</b><span>{esc(text)}</span></button>"
         for op, title, text, extra in cards

@@ -61,7 +61,8 @@ def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
         raise ModelLoadError(f"{name} has no tokenizer that can be read.", hint="Fetch the checkpoint again.") from error
     if not tokenizer.chat_template:
         raise ModelLoadError(
-            f"{name} has no chat template: it is a base model, made to be trained on.", hint="Choose its instruct or chat version."
+            f"{name} has no chat template: it is a base model, made to be trained on.",
+            hint="Choose its instruct or chat version.",
         )
     return tokenizer
 

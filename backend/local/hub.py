@@ -69,5 +69,6 @@ def _mapped(model_id: str, error: Exception) -> BackendError:
             hint="Check the network and try again, or copy the checkpoint here and name its folder.",
         )
     return ModelLoadError(
-        f"{model_id} could not be fetched from the Hugging Face hub ({type(error).__name__}).", hint="Try again; the log says more."
+        f"{model_id} could not be fetched from the Hugging Face hub ({type(error).__name__}).",
+        hint="Try again; the log says more.",
     )

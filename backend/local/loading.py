@@ -37,14 +37,17 @@ _GPU_CHUNK_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a checkpoint is going to be loaded. `needed_bytes` is an estimate of the weights in memory."""
+    """How a checkpoint is going to be loaded.
+
+    `needed_bytes` estimates the weights in memory; `None` where only the size of the files tells (they are packed already).
+    """
 
     name: str
     config: PreTrainedConfig
     device: torch.device
     dtype: torch.dtype
     packing: FourBit | None
-    needed_bytes: float
+    needed_bytes: float | None
 
 
 def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> LoadedModel:
@@ -59,7 +62,9 @@ def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> Lo
             folder = Path(asked.place)
         case "hub":
             folder = hub.fetch(asked.place, hub.SMALL_FILES, report)
-            plan(asked, folder)  # refuses what will not load before its weights are fetched
+            planned = plan(asked, folder)  # refuses what will not load before its weights are fetched
+            if planned.needed_bytes is not None:
+                check_fits(asked.name, planned.needed_bytes, planned.device)
             folder = hub.fetch(asked.place, hub.WEIGHTS, report)
     return load_folder(asked, folder, report)
 
@@ -70,7 +75,7 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
     planned = plan(asked, folder, dtype)
     size_bytes = check_weights(asked.name, folder)
     tokenizer = read_tokenizer(asked.name, folder)
-    check_fits(asked.name, min(planned.needed_bytes, size_bytes) if planned.packing is None else planned.needed_bytes, planned.device)
+    check_fits(asked.name, planned.needed_bytes or size_bytes, planned.device)
     model = _weights(planned, folder, report)
     report("loading", 1.0)
     log.info("%s loaded in %.1f s on %s as %s", asked.name, time.monotonic() - started_s, planned.device, planned.dtype)
@@ -94,8 +99,10 @@ def plan(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
     dtype = dtype or own_dtype
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    if asked.four_bit and getattr(config, "quantization_config", None) is not None:
-        raise ModelLoadError(f"{asked.name} is packed already.", hint="Name it without @4bit.")
+    if getattr(config, "quantization_config", None) is not None:
+        if asked.four_bit:
+            raise ModelLoadError(f"{asked.name} is packed already.", hint="Name it without @4bit.")
+        return Plan(asked.name, config, device, dtype, packing=None, needed_bytes=None)
     packing = four_bit(asked.name, skeleton, dtype) if asked.four_bit else None
     packed = packing.packed_weights if packing is not None else 0
     needed_bytes = (skeleton.num_parameters() - packed) * dtype.itemsize + packed * NF4_BYTES
@@ -145,7 +152,9 @@ def _load_error(name: str, error: Exception) -> ModelLoadError:
     if isinstance(error, SafetensorError):
         return ModelLoadError(f"A weight file of {name} is damaged or cut short.", hint="Fetch the checkpoint again.")
     if isinstance(error, ImportError):
-        return ModelLoadError(f"{name} needs a package that is not installed: {error.name or error}.", hint="Install it and try again.")
+        return ModelLoadError(
+            f"{name} needs a package that is not installed: {error.name or error}.", hint="Install it and try again."
+        )
     return ModelLoadError(
         f"{name} could not be loaded ({type(error).__name__}).",
         hint="Its files do not fit its config, or this transformers cannot read them. The log says more.",

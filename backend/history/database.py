@@ -1,0 +1,197 @@
+"""Opens the history's database: where it is, whether it is sound and ours, and transactions on it.
+
+SQLite by default, in write-ahead mode: readers never wait for the writer, a killed process loses nothing that was
+committed. Any other database through its SQLAlchemy URL with an async driver. Knows nothing of chats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, insert, inspect, select, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from backend.errors import ConfigError, StorageError
+from backend.history.failures import sqlite_code, storage_errors
+from backend.history.schema import SCHEMA_VERSION, meta, metadata, to_json
+
+log = logging.getLogger(__name__)
+
+FILE_NAME = "history.db"
+BUSY_TIMEOUT_S = 3.0
+_POSTGRESQL_DRIVERS = ("asyncpg", "psycopg")
+_SCHEMA_LOCK = 7_381_904  # PostgreSQL's advisory lock while tables are made; any number of our own
+_MEND_URL = "Mend PLAYGROUND_DATABASE_URL, or leave it out to keep the history in a file."
+
+
+class Database:
+    """An open database. `set_aside` is where a damaged file was moved at opening, `None` where there was none."""
+
+    def __init__(self, engine: AsyncEngine, set_aside: Path | None) -> None:
+        self.set_aside = set_aside
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._engine = engine
+        self._writer = engine.execution_options(playground_writes=True)
+        self._one_writer = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
+        """Makes folder and tables where they are missing.
+
+        Raises `ConfigError` for an address that cannot be used, `StorageError` for a database that cannot be opened,
+        is locked, or was written by a newer version of the app; that one is left as it is.
+        """
+        address = _address(url, data_dir)
+        set_aside = None
+        if address.drivername.startswith("sqlite"):
+            with storage_errors():
+                set_aside = await asyncio.to_thread(_prepare_file, Path(str(address.database)), busy_timeout_s)
+        database = cls(_engine(address, busy_timeout_s), set_aside)
+        try:
+            async with database.writing() as connection:
+                await connection.run_sync(_make_tables)
+            if database.is_sqlite:  # kept in the file, so once is enough; cannot be changed inside a transaction
+                with storage_errors():
+                    async with database._engine.connect() as connection:
+                        driver = await connection.get_raw_connection()
+                        await driver.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
+        except BaseException:
+            await database.aclose()
+            raise
+        return database
+
+    async def aclose(self) -> None:
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that reads one consistent state."""
+        with storage_errors():
+            async with self._engine.begin() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes, all or nothing. On SQLite one at a time, and the file's lock is taken at the start:
+        a transaction that reads first and writes later could otherwise find the file changed in between and fail."""
+        if not self.is_sqlite:
+            with storage_errors():
+                async with self._writer.begin() as connection:
+                    yield connection
+            return
+        async with self._one_writer:
+            with storage_errors():
+                async with self._writer.begin() as connection:
+                    yield connection
+
+
+def _address(url: str | None, data_dir: Path) -> URL:
+    """The URL with an async driver in it. Never shown in an error: it may hold a password."""
+    if url is None:
+        return URL.create("sqlite+aiosqlite", database=str(data_dir / FILE_NAME))
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError("PLAYGROUND_DATABASE_URL is not a database address.", hint=_MEND_URL) from None
+    if address.drivername == "sqlite":
+        address = address.set(drivername="sqlite+aiosqlite")
+    if address.drivername in ("postgres", "postgresql"):
+        installed = [name for name in _POSTGRESQL_DRIVERS if importlib.util.find_spec(name) is not None]
+        address = address.set(drivername=f"postgresql+{(installed or _POSTGRESQL_DRIVERS)[0]}")
+    if address.drivername.startswith("sqlite") and (address.database or ":memory:") == ":memory:":
+        raise ConfigError("A history in memory would be lost at the next start.", hint=_MEND_URL)
+    return address
+
+
+def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
+    # parameters are what people wrote: they belong into no error and no log
+    options: dict[str, Any] = {"json_serializer": to_json, "hide_parameters": True}
+    sqlite = address.drivername.startswith("sqlite")
+    if sqlite:
+        options["connect_args"] = {"timeout": busy_timeout_s, "isolation_level": None}
+    else:
+        options["pool_pre_ping"] = True
+    try:
+        engine = create_async_engine(address, **options)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The database driver {error.name} is not installed.", hint=f"Install it with pip install {error.name}. {_MEND_URL}"
+        ) from error
+    except (InvalidRequestError, NoSuchModuleError, ArgumentError) as error:
+        raise ConfigError(
+            f"PLAYGROUND_DATABASE_URL names no database with an async driver: {address.drivername}.",
+            hint="Use sqlite+aiosqlite, postgresql+asyncpg or postgresql+psycopg.",
+        ) from error
+    if sqlite:
+        event.listen(engine.sync_engine, "connect", _set_up_connection)
+        event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _set_up_connection(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "journal_size_limit=67108864"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    """The driver is told to begin nothing by itself (`isolation_level` None), so that the kind of lock can be chosen."""
+    writes = connection.get_execution_options().get("playground_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _make_tables(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # two copies that start together
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SCHEMA_LOCK})
+    if inspect(connection).has_table(meta.name):
+        found = connection.execute(select(meta.c.value).where(meta.c.name == "schema_version")).scalar_one_or_none()
+        if found == str(SCHEMA_VERSION):
+            return
+        raise StorageError(
+            f"The chat history was written by another version of the app (format {found}, this one knows {SCHEMA_VERSION}).",
+            hint="Use that version, or set PLAYGROUND_DATA_DIR to another folder. The history was left as it is.",
+            code="schema_version",
+        )
+    metadata.create_all(connection)
+    connection.execute(insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION)))
+
+
+def _prepare_file(path: Path, busy_timeout_s: float) -> Path | None:
+    """Makes the folder and sets a damaged file aside; returns where to, `None` where nothing is wrong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or not _damaged(path, busy_timeout_s):
+        return None
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    target = path.with_name(f"{path.name}.damaged-{stamp}")
+    count = 1
+    while target.exists():
+        count += 1
+        target = path.with_name(f"{path.name}.damaged-{stamp}-{count}")
+    for suffix in ("-wal", "-shm", ""):  # the file itself last: should this be cut short, the next start goes on with it
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+    log.error("the history database was damaged; it is kept as %s", target)
+    return target
+
+
+def _damaged(path: Path, busy_timeout_s: float) -> bool:
+    try:
+        with closing(sqlite3.connect(path, timeout=busy_timeout_s)) as connection:
+            found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            return found != "ok"
+    except sqlite3.DatabaseError as error:
+        if sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return True
+        raise

