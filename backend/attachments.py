@@ -154,7 +154,5 @@ def _pdf_text(data: bytes, name: str, max_chars: int) -> tuple[str, int, bool]:
         raise BadInput(f"{name} is a broken PDF.", hint=hint, code=type(error).__name__) from error
     text = "\n\n".join(filter(None, texts)).encode("utf-8", "replace").decode()
     if not text.strip():
-        raise BadInput(
-            f"{name} has no text in it, only pictures of pages.", hint="Run text recognition (OCR) on it and attach the result."
-        )
+        raise BadInput(f"{name} has no text in it, only pictures of pages.", hint="Run text recognition (OCR) on it and attach the result.")
     return text[:max_chars], pages, len(texts) < pages or len(text) > max_chars

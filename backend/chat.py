@@ -13,7 +13,7 @@ from backend.attachments import Attachment, as_prompt
 from backend.catalogue import check
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
-from backend.history import AnswerError, AnswerUpdate, Conversation, History, Node
+from backend.history import AnswerError, AnswerUpdate, History, Node
 from backend.pipeline import Pipeline
 from backend.runs import Run, Runs
 from backend.settings import Settings
@@ -78,9 +78,7 @@ class Chat:
         request, pipeline = await self._prepare(access, owner, messages, choices)
         if conversation_id is None:
             conversation_id = await self.history.create(owner, model=choices.model, parameters=choices.stored())
-        turn = await self.history.add_turn(
-            owner, conversation_id, before[-1].id if before else None, "user", text, attachments=attachments
-        )
+        turn = await self.history.add_turn(owner, conversation_id, before[-1].id if before else None, "user", text, attachments=attachments)
         return await self._start(owner, conversation_id, turn.id, request, pipeline, choices)
 
     async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
@@ -136,9 +134,7 @@ class Chat:
         thinking: str = "",
     ) -> Run:
         stored = {**choices.stored(), "seed": request.parameters.seed}
-        run = Run(
-            owner=owner, conversation_id=conversation_id, node_id="", model=choices.model, request=request, region=pipeline.region
-        )
+        run = Run(owner=owner, conversation_id=conversation_id, node_id="", model=choices.model, request=request, region=pipeline.region)
         node = await self.history.begin_answer(
             owner, conversation_id, parent_id, model=choices.model, parameters=stored, run_id=run.id, region=pipeline.region
         )
@@ -173,9 +169,7 @@ def _request(messages: Sequence[Message], choices: Choices) -> ChatRequest:
     model = choices.model.partition(":")[2]
     if choices.model.startswith("server:"):
         model = model.partition("/")[2]
-    return ChatRequest(
-        model=model, messages=(*system, *messages), parameters=choices.parameters, resend_thinking=choices.resend_thinking
-    )
+    return ChatRequest(model=model, messages=(*system, *messages), parameters=choices.parameters, resend_thinking=choices.resend_thinking)
 
 
 async def save_runs(history: History, runs: Sequence[Run]) -> None:

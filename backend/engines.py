@@ -255,4 +255,3 @@ async def is_private(url: str) -> bool:
     except OSError:
         return True
     return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)
-

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from backend.catalogue import Capabilities, check
 from backend.errors import AuthError, BackendError, QuotaExhausted, StreamBroken
 from backend.provider import Provider
+from backend.stopwatch import Stopwatch
 from backend.types import (
     ChatRequest,
     Event,
@@ -23,10 +24,8 @@ from backend.types import (
     Started,
     TextDelta,
     ThinkingDelta,
-    Timing,
     TokenDetail,
     ToolCallDelta,
-    Waiting,
 )
 
 MAX_ATTEMPTS = 4
@@ -55,44 +54,6 @@ def backoff_s(attempt: int, error: BackendError, jitter: Callable[[], float] = r
     return float(min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S) * (0.5 + jitter() / 2))
 
 
-class Stopwatch:
-    """Takes the times of one stream. Waiting in a local queue or for a model to load does not count into `ttft_s`."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._sent = clock()
-        self._first = self._answer = self._last = None  # type: float | None
-
-    def restart(self) -> None:
-        self._sent = self._clock()
-
-    def see(self, event: Event) -> None:
-        match event:
-            case Waiting(stage="queued" | "loading"):
-                self._sent = self._clock()
-            case ThinkingDelta() | TextDelta() | ToolCallDelta():
-                now = self._last = self._clock()
-                self._first = self._first if self._first is not None else now
-                if self._answer is None and not isinstance(event, ThinkingDelta):
-                    self._answer = now
-            case _:
-                pass
-
-    def timing(self) -> Timing:
-        now = self._clock()
-        total_s = now - self._sent
-        if self._first is None or self._last is None:
-            return Timing(total_s=total_s)
-        thought = self._answer is None or self._answer > self._first
-        return Timing(
-            ttft_s=self._first - self._sent,
-            thinking_s=(self._answer or self._last) - self._first if thought else None,
-            answer_s=None if self._answer is None else self._last - self._answer,
-            decode_s=self._last - self._first,
-            total_s=total_s,
-        )
-
-
 class Pipeline:
     """Wraps the routes to one model, tried in order. Region fail-over and retry end with the first delta."""
 
@@ -117,11 +78,10 @@ class Pipeline:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         check(request, await self.capabilities(request.model))
         yield Started(model=request.model)
-        attempt, place = 1, 0
+        attempt, place, watch = 1, 0, Stopwatch(self._clock)
         while True:
-            route = self._routes[place]
+            route, said_something = self._routes[place], False
             self.region = route.region
-            watch, said_something = Stopwatch(self._clock), False
             try:
                 async with aclosing(route.provider.stream(replace(request, model=route.model))) as events:
                     async for event in events:
@@ -139,11 +99,13 @@ class Pipeline:
                     raise
                 if place + 1 < len(self._routes) and (error.retryable or isinstance(error, AuthError | QuotaExhausted)):
                     place += 1
-                    yield Retrying(attempt + 1, 0.0, f"{error.message} Trying {self._routes[place].region}.")
+                    retry = Retrying(attempt + 1, 0.0, f"{error.message} Trying {self._routes[place].region}.")
                 else:
                     wait_s = backoff_s(attempt, error)
                     if wait_s is None:
                         raise
-                    yield Retrying(attempt + 1, wait_s, error.message)
-                    await self._sleep(wait_s)
+                    retry = Retrying(attempt + 1, wait_s, error.message)
+                watch.see(retry)
+                yield retry
+                await self._sleep(retry.wait_s)
                 attempt += 1

@@ -19,13 +19,15 @@ class ReasoningSplitter:
     """`starts_in_thinking`: True where the prompt opened the trace, False where the model never thinks, None where nobody knows.
 
     With None the text counts as answer until a `</think>` says otherwise (`AnswerWasThinking`), unless it begins with
-    `<think>`. Tags after the first close are text, since answers quote them. White space around the trace is dropped.
+    `<think>`. Tags after the first close are text, since answers quote them. White space around the trace and line breaks
+    before the answer are dropped; an answer's own indentation stays.
     """
 
     def __init__(self, starts_in_thinking: bool | None) -> None:
         self._state: _State = "answer" if starts_in_thinking is False else "start"
         self._known = starts_in_thinking is True
         self._held = ""
+        self._guessed = False
 
     def feed(self, text: str) -> list[Delta]:
         """The deltas that are certain after `text`."""
@@ -40,11 +42,9 @@ class ReasoningSplitter:
     def close(self) -> list[Delta]:
         """What was held back, at the end of the stream. A trace that never closed stays thinking."""
         held, self._held = self._held, ""
-        if not held.strip():
-            return []
-        if self._state == "thinking" or (self._state == "start" and self._known):
-            return [ThinkingDelta(held.rstrip())]
-        return [TextDelta(held)]
+        if self._state in ("opened", "thinking") or (self._state == "start" and self._known):
+            return [ThinkingDelta(trace)] if (trace := held.rstrip()) else []
+        return [TextDelta(held)] if held else []
 
     def _step(self, out: list[Delta]) -> bool:
         """Moves on by one state; False when more text is needed."""
@@ -66,7 +66,7 @@ class ReasoningSplitter:
                 return False
 
     def _skip_space(self, then: _State) -> bool:
-        self._held = self._held.lstrip()
+        self._held = self._held.lstrip(None if then == "thinking" else "\r\n")
         if self._held:
             self._state = then
         return bool(self._held)
@@ -78,7 +78,8 @@ class ReasoningSplitter:
             return True
         if not stripped or OPEN.startswith(stripped):
             return False
-        self._held = stripped
+        if self._known:
+            self._held = stripped
         self._state = "thinking" if self._known else "guess"
         return True
 
@@ -102,13 +103,14 @@ class ReasoningSplitter:
             inside, self._held = self._held[:place].rstrip(), self._held[place + len(CLOSE) :]
             if inside:
                 out.append(TextDelta(inside))
-            out.append(AnswerWasThinking())
+            if inside or self._guessed:
+                out.append(AnswerWasThinking())
             self._state = "after"
             return True
         sure = _certain(self._held)
         if sure:
             out.append(TextDelta(self._held[:sure]))
-            self._held = self._held[sure:]
+            self._held, self._guessed = self._held[sure:], True
         return False
 
 

@@ -20,6 +20,7 @@ from typing import Literal
 
 from backend.errors import BackendError, StorageError
 from backend.provider import Provider
+from backend.stopwatch import Stopwatch
 from backend.types import (
     AnswerWasThinking,
     ChatRequest,
@@ -96,6 +97,7 @@ class Run:
     unseen_since_s: float | None = None
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _watch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def ended(self) -> bool:
@@ -133,6 +135,7 @@ class Run:
     def take(self, event: Event) -> None:
         """Takes one event of the stream into the run's state."""
         self.log.append((time.monotonic() - self.started_s, event))
+        self._watch.see(event)
         match event:
             case Started():
                 pass
@@ -168,7 +171,7 @@ class Run:
 
     def end(self, state: Literal["stopped", "error"], error: BackendError | None = None) -> None:
         self._close_thinking()
-        self.state, self.error = state, error
+        self.state, self.error, self.timing = state, error, self._watch.timing()
         if error is not None:
             self.request_id = error.request_id
         self.changed()

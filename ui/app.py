@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from backend import Backend, Capabilities, ModelChoice
 from ui import layout, theme
 from ui.chat import ChatTab
+from ui.chats import ChatList
 from ui.layout import Page
 from ui.parameters import BUILT_IN_PRESETS
 from ui.settings import Settings
@@ -31,12 +32,12 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
 
         page = layout.build(choices, model, capabilities, trace)
         tab = ChatTab(backend, page)
-        _bind(demo, page, tab, Settings(backend, page, tab))
+        _bind(demo, page, tab, ChatList(backend, page, tab), Settings(backend, page, tab))
     demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
     return demo
 
 
-def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, settings: Settings) -> None:
+def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, chats: ChatList, settings: Settings) -> None:
     session, panel = page.session, page.panel.components()
     show = [page.live, page.log, page.history, session]
     whole = [*show, page.composer, page.model, page.files, page.search, *panel]
@@ -45,10 +46,10 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, settings: Settings) -> None
     gr.on([page.composer.submit, page.send.click], tab.send, [page.composer, *asked], [*show, page.composer], **QUIET)
     page.stop.click(tab.stop, [session], None, queue=False, **QUIET)
     page.log.act(tab.act, asked, whole, **QUIET)
-    page.history.pick(tab.pick, [session], whole, **QUIET)
-    page.new_chat.click(tab.new_chat, [session], whole, **QUIET)
-    page.search.change(tab.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
-    demo.load(tab.load, [session], whole, **QUIET)
+    page.history.pick(chats.pick, [session], whole, **QUIET)
+    page.new_chat.click(chats.new_chat, [session], whole, **QUIET)
+    page.search.change(chats.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
+    demo.load(chats.load, [session], whole, **QUIET)
     demo.unload(tab.gone)
 
     page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
@@ -72,9 +73,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, settings: Settings) -> None
     page.export_all.click(settings.export_all, None, page.files, **QUIET)
 
 
-def launch(
-    demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True
-) -> str:
+def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
     """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
     headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
     _, address, _ = demo.launch(

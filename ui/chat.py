@@ -29,7 +29,8 @@ from backend import (
 from ui import render
 from ui.history import history_view
 from ui.layout import Page
-from ui.live import IDLE, follow
+from ui.live import IDLE
+from ui.live import follow as live_values
 from ui.parameters import choices_from, for_model
 from ui.text import WORDS as W
 from ui.visitor import Session, Views, owner_of
@@ -57,7 +58,7 @@ class ChatTab:
 
     # ---- sending
     async def send(
-        self, composer: dict[str, Any], model: str, session: Session, *panel: Any, request: gr.Request
+        self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any
     ) -> AsyncGenerator[Updates, None]:
         """The composer's text and files as a new turn."""
 
@@ -73,7 +74,7 @@ class ChatTab:
                 yield update
 
     async def act(
-        self, event: gr.EventData, model: str, session: Session, *panel: Any, request: gr.Request
+        self, event: gr.EventData, model: str, session: Session, request: gr.Request, *panel: Any
     ) -> AsyncGenerator[Updates, None]:
         """A button in the turns."""
         data = dict(event._data or {})
@@ -87,16 +88,14 @@ class ChatTab:
 
             source = self._answer(start, session, request)
         elif op == "replay":
-            source = self._replay(str(data.get("name")), session, request)
+            source = self.replay(str(data.get("name")), session, request)
         else:
             source = self._small_act(op, node, model, session, panel, request)
         async with aclosing(source) as updates:
             async for update in updates:
                 yield update
 
-    async def _restart(
-        self, chat: Chat, op: str, node: str, text: str, choices: Choices, session: Session, request: gr.Request
-    ) -> Run:
+    async def _restart(self, chat: Chat, op: str, node: str, text: str, choices: Choices, session: Session, request: gr.Request) -> Run:
         owner, conversation_id = self.owner(request), session.conversation_id
         if conversation_id is None:
             raise BadInput(W.no_such_chat, hint="Ask again in a new chat.")
@@ -120,9 +119,7 @@ class ChatTab:
     async def _read(self, files: Sequence[Any]) -> list[Attachment]:
         return [await read_attachment(Path(str(f)), name=Path(str(f)).name) for f in files]
 
-    async def _answer(
-        self, start: Any, session: Session, request: gr.Request, *, clear: bool = False
-    ) -> AsyncGenerator[Updates, None]:
+    async def _answer(self, start: Any, session: Session, request: gr.Request, *, clear: bool = False) -> AsyncGenerator[Updates, None]:
         """Starts a run and follows it; an error before the start is shown and leaves everything as it was."""
         try:
             chat = await self.backend.open()
@@ -139,11 +136,11 @@ class ChatTab:
             }
             return
         session.conversation_id = run.conversation_id
-        async with aclosing(self._follow(chat, run, session, request, clear=clear)) as updates:
+        async with aclosing(self.follow(chat, run, session, request, clear=clear)) as updates:
             async for update in updates:
                 yield update
 
-    async def _follow(
+    async def follow(
         self, chat: Chat, run: Run, session: Session, request: gr.Request, *, clear: bool = False
     ) -> AsyncGenerator[Updates, None]:
         """Shows the branch without the answer in the making, then that answer live, then everything as stored."""
@@ -151,7 +148,7 @@ class ChatTab:
         view = self.views.move(session_hash)
         self.backend.runs.watch(run, session_hash)
         first = True
-        async with aclosing(follow(run, lambda: self.views.shows(session_hash, view))) as values:
+        async with aclosing(live_values(run, lambda: self.views.shows(session_hash, view))) as values:
             async for value in values:
                 updates: Updates = {page.live: value}
                 if first:
@@ -188,7 +185,8 @@ class ChatTab:
         capabilities = await self._all_capabilities(conversation, session)
         shelf = await self.backend.shelf.entries(self.owner(request))
         log = render.conversation_view(
-            conversation, capabilities, live_node=live_node, empty_html=render.empty_page(demo=self.backend.settings.demo, recordings=shelf), follow=follow,
+            conversation, capabilities, live_node=live_node, follow=follow,
+            empty_html=render.empty_page(demo=self.backend.settings.demo, recordings=shelf),
             notes={f"replay:{r.name}": W.scripted if r.scripted else W.recorded_run for r in shelf},
         )  # fmt: skip
         return {self.page.log: log, self.page.history: await self.history(chat, session, request)}
@@ -213,102 +211,7 @@ class ChatTab:
         shelf = await self.backend.shelf.entries(self.owner(request))
         return history_view(found, session.conversation_id, searching=bool(search), recordings=shelf)
 
-    async def search(self, words: str, session: Session, request: gr.Request) -> dict[str, Any]:
-        return await self.history(await self.backend.open(), session, request, words)
-
-    # ---- the list of chats
-    async def load(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
-        """A page that was opened or reloaded: its chat again, and the answer in the making where there is one."""
-        try:
-            chat = await self.backend.open()
-        except BackendError as error:
-            yield {self.page.live: {**IDLE, "state": "error", "status": W.states["error"], "error": render.page_error(error)}}
-            return
-        wanted = request.query_params.get("chat")
-        async with aclosing(self.open_chat(chat, wanted, session, request)) as updates:
-            async for update in updates:
-                if self.backend.set_aside is not None and self.page.live in update:
-                    note = BadInput(
-                        W.damaged_database.format(name=self.backend.set_aside.name), hint=str(self.backend.set_aside.parent)
-                    )
-                    update[self.page.live] = {**update[self.page.live], "error": render.page_error(note)}
-                yield update
-
-    async def open_chat(
-        self, chat: Chat, conversation_id: str | None, session: Session, request: gr.Request
-    ) -> AsyncGenerator[Updates, None]:
-        """Shows a chat (none: the empty page) with its own model and settings, and follows its run if one goes on."""
-        session.conversation_id = conversation_id
-        updates: Updates = {self.page.live: IDLE, self.page.session: session}
-        try:
-            conversation = await self.open_conversation(chat, session, request)
-            if conversation is not None and conversation.model:
-                updates[self.page.model] = conversation.model
-                updates |= for_model(
-                    self.page.panel, await self.capabilities(conversation.model, session), conversation.parameters
-                )
-        except BackendError:
-            session.conversation_id = None
-        run = self.backend.runs.of_conversation(session.conversation_id, self.owner(request)) if session.conversation_id else None
-        if run is not None and not run.ended:
-            yield updates
-            async with aclosing(self._follow(chat, run, session, request)) as following:
-                async for update in following:
-                    yield update
-            return
-        self.views.move(str(request.session_hash))
-        yield {**updates, **await self.shown(chat, session, request)}
-
-    async def new_chat(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
-        async with aclosing(self.open_chat(await self.backend.open(), None, session, request)) as updates:
-            async for update in updates:
-                yield {**update, self.page.search: ""}
-
-    async def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
-        """A click in the list of chats."""
-        data = dict(event._data or {})
-        op, which = str(data.get("op")), str(data.get("id") or "")
-        chat, owner = await self.backend.open(), self.owner(request)
-        try:
-            if op in ("open", "replay"):
-                source = self.open_chat(chat, which, session, request) if op == "open" else self._replay(which, session, request)
-                async with aclosing(source) as updates:
-                    async for update in updates:
-                        yield update
-                return
-            if op in ("markdown", "json"):
-                yield {self.page.files: await self._file(chat, owner, which, op)}
-                return
-            if op == "rename":
-                await chat.history.rename(owner, which, str(data.get("title") or ""))
-            elif op in ("pin", "unpin"):
-                await chat.history.pin(owner, which, op == "pin")
-            elif op == "delete":
-                await self._delete_chat(chat, owner, which)
-                if which == session.conversation_id:
-                    async with aclosing(self.open_chat(chat, None, session, request)) as updates:
-                        async for update in updates:
-                            yield update
-                    return
-            yield {self.page.history: await self.history(chat, session, request)}
-        except BackendError as error:
-            yield {
-                self.page.live: {**IDLE, "error": render.page_error(error)},
-                self.page.history: await self.history(chat, session, request),
-            }
-
-    async def _delete_chat(self, chat: Chat, owner: str, conversation_id: str) -> None:
-        run = self.backend.runs.of_conversation(conversation_id, owner)
-        if run is not None:
-            await self.backend.runs.stop(run)
-        await chat.history.delete(owner, conversation_id)
-
-    async def _file(self, chat: Chat, owner: str, conversation_id: str, form: str) -> dict[str, str]:
-        text = await chat.history.export(owner, conversation_id, "json" if form == "json" else "markdown")
-        name, kind = ("chat.json", "application/json") if form == "json" else ("chat.md", "text/markdown")
-        return download(name, text, kind)
-
-    async def _replay(self, name: str, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+    async def replay(self, name: str, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         """A recorded run, as a chat of its own."""
         recording = next((r for r in await self.backend.shelf.entries(self.owner(request)) if r.name == name), None)
         if recording is None:
@@ -317,9 +220,7 @@ class ChatTab:
         capabilities = await self.capabilities(model, session)
 
         async def start(chat: Chat) -> Run:
-            return await chat.send(
-                self.owner(request), session.access, None, recording.prompt, Choices(model, parameters_from({}))
-            )
+            return await chat.send(self.owner(request), session.access, None, recording.prompt, Choices(model, parameters_from({})))
 
         yield {self.page.model: model, **for_model(self.page.panel, capabilities, {})}
         async with aclosing(self._answer(start, session, request)) as updates:
@@ -349,7 +250,7 @@ class ChatTab:
                 return
             yield await self.shown(chat, session, request)
         except BackendError as error:
-            yield {self.page.live: {**IDLE, "error": render.page_error(error), "jump": True}}
+            yield {self.page.live: page_error(error)}
 
     def _recording(self, node: str, session: Session, request: gr.Request) -> dict[str, str]:
         run = self.backend.runs.of_node(node, self.owner(request))
@@ -369,6 +270,11 @@ class ChatTab:
         """The tab was closed or reloaded."""
         self.views.forget(str(request.session_hash))
         self.backend.runs.leave(str(request.session_hash))
+
+
+def page_error(error: BackendError) -> dict[str, Any]:
+    """The live part's value for an error that belongs to no answer."""
+    return {**IDLE, "state": "error", "status": W.states["error"], "error": render.page_error(error), "jump": True}
 
 
 def download(name: str, text: str, kind: str) -> dict[str, str]:

@@ -23,10 +23,11 @@ FILE_TYPES = [
 ]  # fmt: skip
 
 LIVE_TEMPLATE = f"""
-<div class='turn live'>
+<div class='turn live' hidden>
   <div class='trace think' hidden>
     <div class='trace-head'><b class='label'></b><span class='count num'></span><span class='grow'></span>
-      <span id='thinking-meter' class='meter' role='meter' aria-label='{W.parameters["thinking_budget"]}' aria-valuemin='0' aria-valuemax='100' hidden><i></i></span>
+      <span id='thinking-meter' class='meter' role='meter' aria-label='{W.parameters["thinking_budget"]}'
+        aria-valuemin='0' aria-valuemax='100' hidden><i></i></span>
       <span class='of num'></span></div>
     <div id='thinking-live' class='trace-text' tabindex='0' aria-live='off'></div>
   </div>
@@ -75,8 +76,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
     """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with."""
     made: dict[str, Any] = {"session": gr.State(Session())}
     words = {
-        n: getattr(W, n)
-        for n in ("rename", "rename_to", "pin", "unpin", "delete", "delete_sure", "export_markdown", "export_json", "more")
+        n: getattr(W, n) for n in ("rename", "rename_to", "pin", "unpin", "delete", "delete_sure", "export_markdown", "export_json", "more")
     }
     log_words = {n: getattr(W, n) for n in ("edit", "cancel", "save_edit", "delete_turn_sure")}
     with gr.Row(elem_id="topbar"):
@@ -104,7 +104,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
             )
             made["history"] = gr.HTML(
                 {"groups": [], "empty": W.no_history}, html_template="<div class='chats'></div>", js_on_load=script("history"),
-                elem_id="history", words=words,
+                elem_id="history", words=words, apply_default_css=False,
             )  # fmt: skip
             with gr.Row(elem_id="history-tools"):
                 made["import_button"] = gr.UploadButton(W.import_chats, file_types=[".json", ".md"], size="sm", elem_id="import")
@@ -113,9 +113,11 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
             with gr.Column(elem_id="scroll"):
                 made["log"] = gr.HTML(
                     {"chat": None, "turns": []}, html_template="<div class='log'></div>", js_on_load=script("chat_log"),
-                    elem_id="chat-log", words=log_words, server_functions=[trace],
+                    elem_id="chat-log", words=log_words, server_functions=[trace], apply_default_css=False,
                 )  # fmt: skip
-                made["live"] = gr.HTML(IDLE, html_template=LIVE_TEMPLATE, js_on_load=script("live"), elem_id="live")
+                made["live"] = gr.HTML(
+                    IDLE, html_template=LIVE_TEMPLATE, js_on_load=script("live"), elem_id="live", apply_default_css=False
+                )
             gr.Button(W.jump, elem_id="jump", size="sm")
             with gr.Column(elem_id="composer-area"):
                 with gr.Row(elem_id="composer-row"):
@@ -127,7 +129,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                     made["send"] = gr.Button(W.send, elem_id="send")
                     made["stop"] = gr.Button(W.stop, elem_id="stop")
                 with gr.Row(elem_id="under"):
-                    made["context"] = gr.HTML("", elem_id="context")
+                    made["context"] = gr.HTML("", elem_id="context", apply_default_css=False)
                     gr.HTML(f"<span id='status' data-state='idle'>{W.states['idle']}</span>")
         with gr.Column(elem_id="right"):
             with gr.Row(elem_id="segments"):
@@ -142,12 +144,16 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                     made["preset_delete"] = gr.Button(W.preset_delete, size="sm", elem_id="preset-delete")
             with gr.Column(elem_id="panel-request"):
                 made["request"] = gr.HTML(
-                    "", elem_id="request", html_template="<div class='request'></div>", js_on_load=script("request")
+                    "",
+                    elem_id="request",
+                    html_template="<div class='request'></div>",
+                    js_on_load=script("request"),
+                    apply_default_css=False,
                 )
             with gr.Column(elem_id="panel-connect"):
                 _connect(made)
     with gr.Column(elem_id="about"):
-        gr.HTML(about_text())
+        gr.HTML(about_text(), apply_default_css=False)
     gr.HTML("<div id='shade'></div>")
     made["files"] = gr.HTML(None, html_template="<div></div>", js_on_load=script("files"), elem_id="files")
     made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")
@@ -171,9 +177,7 @@ def _connect(made: dict[str, Any]) -> None:
     )
     made["use_key"] = gr.Button(W.connect_use, size="sm", elem_id="use-key")
     gr.HTML(f"<h5>{W.connect_server}</h5>")
-    made["server_url"] = gr.Textbox(
-        label=W.connect_url, placeholder="http://127.0.0.1:8000/v1", elem_id="server-url", max_lines=1
-    )
+    made["server_url"] = gr.Textbox(label=W.connect_url, placeholder="http://127.0.0.1:8000/v1", elem_id="server-url", max_lines=1)
     made["server_key"] = gr.Textbox(label=W.connect_server_key, type="password", elem_id="server-key", max_lines=1)
     made["add_server"] = gr.Button(W.connect_add, size="sm", elem_id="add-server")
     made["connect_note"] = gr.HTML("", elem_id="connect-note")

@@ -107,9 +107,7 @@ class LiveView:
         if run.thinking or run.answer or run.ended:
             return " ".join(parts)
         if run.retrying is not None:
-            parts.append(
-                W.retrying.format(reason=run.retrying.reason, seconds=f"{run.retrying.wait_s:.0f}", attempt=run.retrying.attempt)
-            )
+            parts.append(W.retrying.format(reason=run.retrying.reason, seconds=f"{run.retrying.wait_s:.0f}", attempt=run.retrying.attempt))
         elif run.waiting is not None:
             where = W.place.format(n=run.waiting.position) if run.waiting.position else ""
             parts.append(" · ".join(x for x in (self._status(), run.waiting.detail, where) if x))

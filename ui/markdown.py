@@ -73,9 +73,7 @@ def _code_block(renderer: RendererHTML, tokens: Sequence[Token], index: int, opt
 def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
     token = tokens[index]
     address, alt = str(token.attrs.get("src", "")), renderer.renderInlineAsText(token.children or [], options, env)
-    return (
-        f"<a href='{html.escape(address)}' rel='noopener noreferrer nofollow' target='_blank'>{html.escape(alt or address)}</a>"
-    )
+    return f"<a href='{html.escape(address)}' rel='noopener noreferrer nofollow' target='_blank'>{html.escape(alt or address)}</a>"
 
 
 def _link_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:

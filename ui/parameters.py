@@ -67,9 +67,7 @@ def build(model: str, capabilities: Capabilities) -> Panel:
     """Draws the panel for the model that is selected at the start."""
     settings = _settings(capabilities, {})
     with gr.Row(elem_id="preset-row"):
-        preset = gr.Dropdown(
-            list(BUILT_IN_PRESETS), value=W.preset_recommended, label=W.preset, elem_id="preset", allow_custom_value=True
-        )
+        preset = gr.Dropdown(list(BUILT_IN_PRESETS), value=W.preset_recommended, label=W.preset, elem_id="preset", allow_custom_value=True)
     sliders = {name: OpenSlider(**settings[name], elem_id=f"p-{name.replace('_', '-')}", key=f"p-{name}") for name in SLIDERS}
     return Panel(
         preset=preset,
@@ -162,7 +160,7 @@ def choices_from(model: str, capabilities: Capabilities, values: list[Any]) -> C
         value = _number(by_name[name], W.parameters[name])
         if name == "thinking_budget" and value == 0:
             continue
-        numbers[name] = int(value) if value is not None and spec.integer and value == int(value) else value
+        numbers[name] = value if value is None or spec.integer else float(value)
     seed = _number(by_name["seed"], W.parameters["seed"])
     if seed is not None and seed >= 0 and "seed" in capabilities.parameters:
         numbers["seed"] = int(seed) if seed == int(seed) else seed

@@ -123,9 +123,7 @@ def action(op: str, label: str, *, off_because: str = "", extra: str = "") -> st
 
 
 def user_turn(node: Node) -> str:
-    files = "".join(
-        f"<span class='file'>{esc(W.files.format(name=a.name, tokens=count(a.tokens)))}</span>" for a in node.attachments
-    )
+    files = "".join(f"<span class='file'>{esc(W.files.format(name=a.name, tokens=count(a.tokens)))}</span>" for a in node.attachments)
     files = f"<div class='files'>{files}</div>" if files else ""
     acts = (
         siblings(node)
@@ -175,9 +173,7 @@ def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool,
     if node.error is not None:
         shown_id = "error-card" if last else None
         parts.append(
-            error_card(
-                node.error.message, node.error.hint, error_actions(node.error.kind), elem_id=shown_id, request_id=node.request_id
-            )
+            error_card(node.error.message, node.error.hint, error_actions(node.error.kind), elem_id=shown_id, request_id=node.request_id)
         )
     parts.append(run_card(node, capabilities, elem_id="run-card" if last else None))
     cannot = (
@@ -213,7 +209,8 @@ def empty_page(*, demo: bool, recordings: Sequence[ShelfEntry]) -> str:
         for op, title, text, extra in cards
     )
     starters = "".join(
-        f"<button type='button' data-op='starter' data-text='{esc(text)}'><span>{esc(text.splitlines()[0])}</span><em>{esc(kind)}</em></button>"
+        f"<button type='button' data-op='starter' data-text='{esc(text)}'>"
+        f"<span>{esc(text.splitlines()[0])}</span><em>{esc(kind)}</em></button>"
         for text, kind in W.starters
     )
     note = f"<p>{esc(W.hello_demo)}</p>" if demo else ""

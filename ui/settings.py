@@ -13,9 +13,8 @@ from pydantic import SecretStr
 
 from backend import Backend, BackendError, BadInput, Server, count_messages, snippets
 from ui import render
-from ui.chat import ChatTab, Updates, download
+from ui.chat import ChatTab, Updates, download, page_error
 from ui.layout import Page, picker
-from ui.live import IDLE
 from ui.parameters import BUILT_IN_PRESETS, choices_from, for_model
 from ui.text import WORDS as W
 from ui.visitor import Session
@@ -65,7 +64,7 @@ class Settings:
         }
 
     # ---- the request
-    async def request(self, composer: dict[str, Any], model: str, session: Session, *panel: Any, request: gr.Request) -> Any:
+    async def request(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> Any:
         """What would be sent now, or was sent last, with its snippets."""
         try:
             capabilities = await self.chat.capabilities(model, session)
@@ -84,7 +83,7 @@ class Settings:
             return {"note": f"{error.message} {error.hint}", "parts": []}
         return {"note": W.request_note, "parts": [{"title": p.title, "text": p.text} for p in parts]}
 
-    async def context(self, composer: dict[str, Any], model: str, session: Session, *panel: Any, request: gr.Request) -> str:
+    async def context(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> str:
         """The context meter: the open branch and the draft, in the model's tokens."""
         try:
             capabilities = await self.chat.capabilities(model, session)
@@ -155,18 +154,12 @@ class Settings:
             text = (await asyncio.to_thread(file.read_bytes)).decode("utf-8")
             await chat.history.import_text(owner, text, file.name)
         except UnicodeDecodeError:
-            error: BackendError = BadInput(
-                "This file is not UTF-8 text.", hint="Choose a JSON or Markdown file saved from this page."
-            )
-            return {self.page.live: self._page_error(error)}
+            error: BackendError = BadInput("This file is not UTF-8 text.", hint="Choose a JSON or Markdown file saved from this page.")
+            return {self.page.live: page_error(error)}
         except BackendError as raised:
-            return {self.page.live: self._page_error(raised)}
+            return {self.page.live: page_error(raised)}
         return {self.page.history: await self.chat.history(chat, session, request)}
 
     async def export_all(self, request: gr.Request) -> dict[str, str]:
         chat = await self.backend.open()
         return download("chats.json", await chat.history.export_all(self.chat.owner(request)), "application/json")
-
-    @staticmethod
-    def _page_error(error: BackendError) -> dict[str, Any]:
-        return {**IDLE, "error": render.page_error(error), "jump": True}

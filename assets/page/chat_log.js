@@ -23,7 +23,7 @@ function draw() {
     if (before ? before.nextSibling !== known.node : root.firstChild !== known.node) root.insertBefore(known.node, before ? before.nextSibling : root.firstChild);
     before = known.node;
   }
-  if (fresh || value.follow) { const s = document.querySelector('#scroll'); if (s) requestAnimationFrame(() => { s.scrollTop = s.scrollHeight; }); }
+  if (fresh || value.follow || (!document.body.dataset.away && value.turns.length > 1)) { const s = document.querySelector('#scroll'); if (s) requestAnimationFrame(() => { s.scrollTop = s.scrollHeight; }); }
 }
 function edit(id) {
   const node = turns.get(id)?.node; if (!node || node.querySelector('.editor')) return;
@@ -58,7 +58,7 @@ root.addEventListener('toggle', async (e) => {
   box.dataset.filled = 'yes';
   const body = box.querySelector('.trace-body'); body.textContent = '…';
   try {
-    const blocks = await server.trace([find(box)]);
+    const blocks = await server.trace(find(box));
     body.textContent = '';
     const add = (from) => { // a few blocks a frame, so that a very long trace does not freeze the page
       for (const html of blocks.slice(from, from + 20)) { const d = document.createElement('div'); d.innerHTML = html; body.append(d); }

@@ -24,7 +24,7 @@ let status = null, clock = null;
 function draw() {
   watchScroll();
   const v = props.value || {};
-  element.classList.toggle('on', !!v.on);
+  at('.live').hidden = !v.on;
   playground.running(!!v.running);
   const line = document.querySelector('#status');
   if (line) { line.dataset.state = v.state || 'idle'; line.textContent = v.status || ''; }

@@ -53,18 +53,13 @@ class Database:
         """
         address = _address(url, data_dir)
         set_aside = None
-        if address.drivername.startswith("sqlite"):
+        if address.get_backend_name() == "sqlite":
             with storage_errors():
                 set_aside = await asyncio.to_thread(_prepare_file, Path(str(address.database)), busy_timeout_s)
         database = cls(_engine(address, busy_timeout_s), set_aside)
         try:
             async with database.writing() as connection:
                 await connection.run_sync(_make_tables)
-            if database.is_sqlite:  # kept in the file, so once is enough; cannot be changed inside a transaction
-                with storage_errors():
-                    async with database._engine.connect() as connection:
-                        driver = await connection.get_raw_connection()
-                        await driver.driver_connection.execute("PRAGMA journal_mode=WAL")  # type: ignore[union-attr]
         except BaseException:
             await database.aclose()
             raise
@@ -105,18 +100,21 @@ def _address(url: str | None, data_dir: Path) -> URL:
         raise ConfigError("PLAYGROUND_DATABASE_URL is not a database address.", hint=_MEND_URL) from None
     if address.drivername == "sqlite":
         address = address.set(drivername="sqlite+aiosqlite")
-    if address.drivername in ("postgres", "postgresql"):
+    if address.drivername in ("postgres", "postgresql"):  # the first is what many hosts hand out
         installed = [name for name in _POSTGRESQL_DRIVERS if importlib.util.find_spec(name) is not None]
         address = address.set(drivername=f"postgresql+{(installed or _POSTGRESQL_DRIVERS)[0]}")
-    if address.drivername.startswith("sqlite") and (address.database or ":memory:") == ":memory:":
-        raise ConfigError("A history in memory would be lost at the next start.", hint=_MEND_URL)
+    kind = address.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
+        raise ConfigError(f"The history cannot be kept in {kind}.", hint="SQLite and PostgreSQL are supported.")
+    if kind == "sqlite" and (not address.database or address.database.startswith((":memory:", "file:"))):
+        raise ConfigError("The history needs a file of its own.", hint=f"Write sqlite:///PATH. {_MEND_URL}")
     return address
 
 
 def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
     # parameters are what people wrote: they belong into no error and no log
     options: dict[str, Any] = {"json_serializer": to_json, "hide_parameters": True}
-    sqlite = address.drivername.startswith("sqlite")
+    sqlite = address.get_backend_name() == "sqlite"
     if sqlite:
         options["connect_args"] = {"timeout": busy_timeout_s, "isolation_level": None}
     else:
@@ -140,7 +138,7 @@ def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
 
 def _set_up_connection(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "journal_size_limit=67108864"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "journal_size_limit=67108864"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -188,7 +186,9 @@ def _prepare_file(path: Path, busy_timeout_s: float) -> Path | None:
 
 def _damaged(path: Path, busy_timeout_s: float) -> bool:
     try:
-        with closing(sqlite3.connect(path, timeout=busy_timeout_s)) as connection:
+        # read-only: closing would otherwise copy the write-ahead log into the damaged file
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=busy_timeout_s)) as connection:
             found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             return found != "ok"
     except sqlite3.DatabaseError as error:

@@ -20,9 +20,7 @@ class Answer:
     Line breaks at the beginning of a part are dropped, since models write them between the tags and the text.
     """
 
-    def __init__(
-        self, decode: Decode, prompt: Prompt, *, think: ThinkTokens | None, end_ids: Set[int], stops: Sequence[str]
-    ) -> None:
+    def __init__(self, decode: Decode, prompt: Prompt, *, think: ThinkTokens | None, end_ids: Set[int], stops: Sequence[str]) -> None:
         self._prompt, self._think, self._end_ids = prompt, think, end_ids
         self._text = Detokeniser(decode)
         self._stops = StopStrings(stops)

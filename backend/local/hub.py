@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face hub, through its own client and cache. `HF_HUB_OFFLINE`, `HF_HOME` and tokens keep their meaning."""
+"""Checkpoints from the Hugging Face hub, through its own client and cache; its own environment variables keep their meaning."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def plan(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
     device, own_dtype = place()
     dtype = dtype or own_dtype
     with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+        skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
     if getattr(config, "quantization_config", None) is not None:
         if asked.four_bit:
             raise ModelLoadError(f"{asked.name} is packed already.", hint="Name it without @4bit.")
@@ -124,7 +124,7 @@ def _weights(planned: Plan, folder: Path, report: Report) -> PreTrainedModel:
     options: dict[str, Any] = {"quantization_config": planned.packing.config} if planned.packing is not None else {}
     try:
         with weights_told_to(lambda share: report("loading", share)):
-            model, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=planned.config,
                 dtype=planned.dtype,
@@ -138,13 +138,14 @@ def _weights(planned: Plan, folder: Path, report: Report) -> PreTrainedModel:
         raise  # the load was given up through `report`
     except Exception as error:
         raise as_out_of_memory(error) or _load_error(planned.name, error) from error
-    if found["missing_keys"]:  # transformers fills them with random numbers and only warns
+    model: PreTrainedModel = loaded[0]
+    missing = loaded[1]["missing_keys"]
+    if missing:  # transformers fills them with random numbers and only warns
         raise ModelLoadError(
-            f"{planned.name} is incomplete: {len(found['missing_keys'])} of its tensors are in no file.",
+            f"{planned.name} is incomplete: {len(missing)} of its tensors are in no file.",
             hint="Fetch the checkpoint again.",
         )
-    model.eval()
-    return model  # type: ignore[no-any-return]
+    return model  # in eval mode already
 
 
 def _load_error(name: str, error: Exception) -> ModelLoadError:
@@ -152,9 +153,7 @@ def _load_error(name: str, error: Exception) -> ModelLoadError:
     if isinstance(error, SafetensorError):
         return ModelLoadError(f"A weight file of {name} is damaged or cut short.", hint="Fetch the checkpoint again.")
     if isinstance(error, ImportError):
-        return ModelLoadError(
-            f"{name} needs a package that is not installed: {error.name or error}.", hint="Install it and try again."
-        )
+        return ModelLoadError(f"{name} needs a package that is not installed: {error.name or error}.", hint="Install it and try again.")
     return ModelLoadError(
         f"{name} could not be loaded ({type(error).__name__}).",
         hint="Its files do not fit its config, or this transformers cannot read them. The log says more.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 
 from backend.errors import OutOfMemory
@@ -20,9 +20,7 @@ def check_fits(name: str, needed_bytes: float, device: torch.device) -> None:
     else:
         free_bytes, place = psutil.virtual_memory().available, "of memory"
     if needed_bytes > free_bytes:
-        raise OutOfMemory(
-            f"{name} needs about {needed_bytes / 1e9:,.1f} GB {place}; {free_bytes / 1e9:,.1f} GB are free.", hint=_HINT
-        )
+        raise OutOfMemory(f"{name} needs about {needed_bytes / 1e9:,.1f} GB {place}; {free_bytes / 1e9:,.1f} GB are free.", hint=_HINT)
 
 
 def as_out_of_memory(error: Exception) -> OutOfMemory | None:

@@ -38,9 +38,7 @@ def parse(name: str, *, allow_folders: bool) -> Asked:
     if is_id and not (allow_folders and Path(place).is_dir()):
         return Asked(name, "hub", place, four_bit)
     if not allow_folders:
-        raise UnknownModel(
-            "Models in folders are switched off on this host.", hint="Choose the demo model, or one by its name on the hub."
-        )
+        raise UnknownModel("Models in folders are switched off on this host.", hint="Choose the demo model, or one by its name on the hub.")
     if not place.strip():
         raise UnknownModel("No local model was named.", hint="Names look like local:demo or local:Qwen/Qwen3-0.6B.")
     return Asked(name, "folder", str(Path(place).expanduser()), four_bit)

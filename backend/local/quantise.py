@@ -39,10 +39,10 @@ def four_bit(name: str, skeleton: PreTrainedModel, dtype: torch.dtype) -> FourBi
             f"weights in 16 bit and still need about {(stacked * 2 + (total - stacked) * NF4_BYTES) / 1e9:,.0f} GB.",
             hint="Choose it on DashScope, or serve it with vLLM, SGLang or llama.cpp and set OPENAI_BASE_URL.",
         )
-    head = skeleton.get_output_embeddings()
+    head = skeleton.get_output_embeddings()  # type: ignore[no-untyped-call]
     linear = [(n, m) for n, m in skeleton.named_modules() if isinstance(m, nn.Linear)]
     left = [n for n, m in linear if m is head or m.out_features % _ROW_STEP]
-    config = BitsAndBytesConfig(
+    config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_compute_dtype=dtype,

@@ -164,7 +164,7 @@ class English:
     request_openai = "Python openai"
     request_dashscope = "Python dashscope"
     request_javascript = "JavaScript"
-    request_note = "Exactly what is sent. The key is never in it: snippets read {variable}."
+    request_note = "Exactly what is sent. The key is never in it: snippets read it from the environment."
     # connect
     connect_intro = "Keys stay in this browser session's memory on the server and are never written down."
     connect_dashscope = "DashScope"

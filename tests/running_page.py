@@ -1,0 +1,30 @@
+"""The page on a free loopback port, for any test: `with running_page(dashscope_base_url=...) as (url, backend): ...`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from backend import Backend, load_settings
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_page(**settings: Any) -> Iterator[tuple[str, Backend]]:
+    from ui.app import build, launch
+
+    backend = Backend(load_settings(**settings))
+    choices, model, capabilities = asyncio.run(backend.first_choices())
+    demo = build(backend, choices, model, capabilities)
+    try:
+        yield launch(demo, backend, host="127.0.0.1", port=free_port(), block=False).rstrip("/"), backend
+    finally:
+        demo.close()
