@@ -13,7 +13,7 @@ from backend.attachments import Attachment, as_prompt
 from backend.catalogue import check
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
-from backend.history import AnswerError, AnswerUpdate, History, Node
+from backend.history import AnswerError, AnswerUpdate, History, Node, NodeStatus
 from backend.pipeline import Pipeline
 from backend.runs import Run, Runs
 from backend.settings import Settings
@@ -178,7 +178,7 @@ async def save_runs(history: History, runs: Sequence[Run]) -> None:
 
 
 def _update(run: Run) -> AnswerUpdate:
-    status = run.state if run.ended else "streaming"
+    status: NodeStatus = run.state if run.state in ("done", "stopped", "error") else "streaming"
     return AnswerUpdate(
         node_id=run.node_id,
         content=run.answer.text,

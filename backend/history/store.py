@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.attachments import Attachment, display_name
@@ -37,7 +37,7 @@ from backend.history.records import (
     stored_attachments,
 )
 from backend.history.schema import conversations, folded, nodes
-from backend.history.tree import Link, above, below, children_of, neighbour, open_path
+from backend.history.tree import Link, below, children_of, neighbour, open_path
 from backend.types import Role
 
 STALE_AFTER_S = 60.0
@@ -96,9 +96,7 @@ class History:
         query = select(*_SUMMARY_COLUMNS).where(conversations.c.owner == owner)
         words = folded(search.strip()[:SEARCH_CHARS])
         if words:
-            in_turns = exists().where(
-                and_(nodes.c.conversation_id == conversations.c.id, nodes.c.folded.contains(words, autoescape=True))
-            )
+            in_turns = exists().where(and_(nodes.c.conversation_id == conversations.c.id, nodes.c.folded.contains(words, autoescape=True)))
             query = query.where(or_(conversations.c.folded.contains(words, autoescape=True), in_turns))
         query = query.order_by(conversations.c.pinned.desc(), conversations.c.updated_at.desc(), conversations.c.id).limit(limit)
         async with self._database.reading() as connection:
@@ -140,7 +138,7 @@ class History:
             rows = (await connection.execute(query)).mappings().all()
         links = [Link(r["id"], r["parent_id"], r["active_child_id"]) for r in rows]
         siblings = children_of(links)
-        loaded = {r["id"]: node_from(r, siblings[r["parent_id"]], interrupted=self._is_stale(r)) for r in rows}
+        loaded = {r["id"]: node_from(dict(r), siblings[r["parent_id"]], interrupted=self._is_stale(dict(r))) for r in rows}
         return Conversation(
             id=found["id"],
             title=found["title"],
@@ -176,7 +174,7 @@ class History:
     ) -> Node:
         """Adds a finished turn under `parent_id` (`None`: a first one) and opens its branch. An edited turn is added under
         the parent of the one it was, and stands beside it."""
-        values = {"role": role, "content": content, "folded": folded(content), "thinking": thinking, "status": "done"}
+        values: dict[str, Any] = {"role": role, "content": content, "folded": folded(content), "thinking": thinking, "status": "done"}
         values["attachments"] = stored_attachments(attachments)
         preview = display_name(content or next((a.name for a in attachments), ""), PREVIEW_CHARS) if role == "user" else ""
         return await self._add(owner, conversation_id, parent_id, values, preview)
@@ -195,10 +193,161 @@ class History:
         thinking: str | None = None,
     ) -> Node:
         """Adds an answer that is about to stream, with what it goes on from where that is known, and opens its branch."""
-        values = {
+        values: dict[str, Any] = {
             "role": "assistant", "content": content, "thinking": thinking, "status": "streaming", "model": model,
             "parameters": dict(parameters), "run_id": run_id, "region": region,
         }  # fmt: skip
         node = await self._add(owner, conversation_id, parent_id, values, "")
         self._being_written.add(node.id)
         return node
+
+    async def write_answers(self, updates: Sequence[AnswerUpdate]) -> None:
+        """Writes the present state of answers in the making, all in one transaction; unknown ones (deleted meanwhile) are passed over."""
+        if not updates:
+            return
+        now = time.time()
+        rows = [{"node": u.node_id, "at": now, **{f"v_{k}": v for k, v in _columns(u).items()}} for u in updates]
+        names = [key.removeprefix("v_") for key in rows[0] if key.startswith("v_")]
+        values: dict[str, Any] = {name: bindparam(f"v_{name}") for name in names}
+        statement = update(nodes).where(nodes.c.id == bindparam("node")).values(written_at=bindparam("at"), **values)
+        async with self._database.writing() as connection:
+            await connection.execute(statement, rows)
+            ended = [u.node_id for u in updates if u.status != "streaming"]
+            if ended:
+                chats = select(nodes.c.conversation_id).where(nodes.c.id.in_(ended))
+                await connection.execute(update(conversations).where(conversations.c.id.in_(chats)).values(updated_at=now))
+        self._being_written.difference_update(ended)
+
+    async def select(self, owner: str, node_id: str) -> None:
+        """Opens the branch of `node_id`, down to the leaf that was open last below it."""
+        async with self._database.writing() as connection:
+            links, conversation_id = await self._links_of(connection, owner, node_id)
+            await _open(connection, conversation_id, links[node_id].parent_id, node_id)
+
+    async def delete_turn(self, owner: str, node_id: str) -> None:
+        """Deletes a turn and all below it, for good; the version beside it is opened where there is one."""
+        async with self._database.writing() as connection:
+            links, conversation_id = await self._links_of(connection, owner, node_id)
+            beside = neighbour(list(links.values()), node_id)
+            await connection.execute(delete(nodes).where(nodes.c.id.in_(below(list(links.values()), node_id))))
+            await _open(connection, conversation_id, links[node_id].parent_id, beside)
+
+    # ---- files
+    async def export(self, owner: str, conversation_id: str, form: Literal["json", "markdown"]) -> str:
+        """One chat as text: the whole tree as JSON, or the open branch as Markdown."""
+        conversation = await self.load(owner, conversation_id)
+        return exchange.dumps([conversation]) if form == "json" else markdown.dumps(conversation)
+
+    async def export_all(self, owner: str) -> str:
+        """All chats of `owner` as JSON."""
+        found = await self.conversations(owner, limit=100_000)
+        return exchange.dumps([await self.load(owner, summary.id) for summary in reversed(found)])
+
+    async def import_text(self, owner: str, text: str, filename: str) -> list[str]:
+        """Adds the chats of a file saved from here, JSON or Markdown; returns their new ids. Raises `BadInput` that names the place."""
+        read = markdown.loads if filename.lower().endswith((".md", ".markdown")) else exchange.loads
+        imported = await asyncio.to_thread(read, text, filename)
+        return [await self._insert(owner, chat) for chat in imported]
+
+    async def _insert(self, owner: str, chat: exchange.ImportedChat) -> str:
+        conversation_id = await self.create(owner, model=chat.model, parameters=chat.parameters, title=chat.title)
+        ids: dict[str | None, str | None] = {None: None}
+        for turn in chat.turns:
+            values = {**turn.values, "folded": folded(turn.values["content"])}
+            preview = display_name(turn.values["content"], PREVIEW_CHARS) if turn.values["role"] == "user" else ""
+            ids[turn.id] = (await self._add(owner, conversation_id, ids[turn.parent_id], values, preview)).id
+        for node_id in chat.path:
+            await self.select(owner, str(ids[node_id]))
+        return conversation_id
+
+    # ---- inside
+    async def _add(self, owner: str, conversation_id: str, parent_id: str | None, values: dict[str, Any], preview: str) -> Node:
+        node_id, now = _new_id(), time.time()
+        async with self._database.writing() as connection:
+            chat = (await connection.execute(select(conversations.c.preview).where(_is(owner, conversation_id)))).first()
+            if chat is None:
+                raise _no_such_chat()
+            if parent_id is not None:
+                parent = select(nodes.c.id).where(nodes.c.id == parent_id, nodes.c.conversation_id == conversation_id)
+                if (await connection.execute(parent)).first() is None:
+                    raise _no_such_turn()
+            row = {
+                "id": node_id,
+                "conversation_id": conversation_id,
+                "parent_id": parent_id,
+                "created_at": now,
+                "written_at": now,
+                **values,
+            }
+            await connection.execute(insert(nodes).values(row))
+            await _open(connection, conversation_id, parent_id, node_id)
+            changed = {"updated_at": now} | ({"preview": preview} if preview and not chat.preview else {})
+            await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(**changed))
+            made = (await connection.execute(select(*_NODE_COLUMNS).where(nodes.c.id == node_id))).mappings().one()
+            same_parent = nodes.c.parent_id.is_(None) if parent_id is None else nodes.c.parent_id == parent_id
+            beside = select(nodes.c.id).where(nodes.c.conversation_id == conversation_id, same_parent).order_by(nodes.c.seq)
+            siblings = (await connection.execute(beside)).scalars().all()
+        return node_from(dict(made), siblings)
+
+    async def _links_of(self, connection: AsyncConnection, owner: str, node_id: str) -> tuple[dict[str, Link], str]:
+        """All links of the chat that holds `node_id`, by id in the order of making, and the chat's id."""
+        query = select(nodes.c.conversation_id).join(conversations).where(nodes.c.id == node_id, conversations.c.owner == owner)
+        conversation_id = (await connection.execute(query)).scalar()
+        if conversation_id is None:
+            raise _no_such_turn()
+        columns = (nodes.c.id, nodes.c.parent_id, nodes.c.active_child_id)
+        rows = (await connection.execute(select(*columns).where(nodes.c.conversation_id == conversation_id).order_by(nodes.c.seq))).all()
+        return {r.id: Link(r.id, r.parent_id, r.active_child_id) for r in rows}, conversation_id
+
+    async def _change(self, owner: str, conversation_id: str, **values: Any) -> None:
+        async with self._database.writing() as connection:
+            changed = await connection.execute(update(conversations).where(_is(owner, conversation_id)).values(**values))
+            if not changed.rowcount:
+                raise _no_such_chat()
+
+    async def _give_up_stale_answers(self) -> None:
+        stale = nodes.c.status == "streaming"
+        if not self._database.is_sqlite:
+            stale = and_(stale, nodes.c.written_at < time.time() - STALE_AFTER_S)
+        async with self._database.writing() as connection:
+            await connection.execute(update(nodes).where(stale).values(status="interrupted"))
+
+    def _is_stale(self, row: Mapping[str, Any]) -> bool:
+        """Whether an answer that says it is streaming has been given up by another process."""
+        return row["id"] not in self._being_written and float(row["written_at"]) < time.time() - STALE_AFTER_S
+
+
+def _columns(update_: AnswerUpdate) -> dict[str, Any]:
+    """What one update writes; the text that search looks at only once the answer has ended, since it costs as much again."""
+    values = answer_values(update_)
+    return {**values, "folded": folded(update_.content) if update_.status != "streaming" else ""}
+
+
+async def _open(connection: AsyncConnection, conversation_id: str, parent_id: str | None, node_id: str | None) -> None:
+    """Makes `node_id` the open child of its parent; of the conversation where it has none."""
+    if parent_id is None:
+        await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(root_id=node_id))
+    else:
+        await connection.execute(update(nodes).where(nodes.c.id == parent_id).values(active_child_id=node_id))
+
+
+def _is(owner: str, conversation_id: str) -> ColumnElement[bool]:
+    return and_(conversations.c.id == conversation_id, conversations.c.owner == owner)
+
+
+def _new_id() -> str:
+    return secrets.token_urlsafe(9)
+
+
+def _title(title: str | None) -> str | None:
+    return display_name(title or "", TITLE_CHARS) or None
+
+
+def _no_such_chat() -> BadInput:
+    return BadInput("This chat is not here any more.", hint="It may have been deleted in another window.", code="not_found")
+
+
+def _no_such_turn() -> BadInput:
+    return BadInput(
+        "This turn is not here any more.", hint="It may have been deleted in another window. Reload the page.", code="not_found"
+    )

@@ -81,12 +81,8 @@ class CompatibleFrames:
         self._request_id = request_id
         self._thinks, self._usage = call.thinks(card), wants_usage(call)
         self._created, self._model = int(time.time()), quoted(call.model)
-        self._tail = (
-            f'"created":{self._created},"system_fingerprint":null,"model":{self._model},"id":"chatcmpl-{request_id}"}}\n\n'
-        )
-        self._after = (
-            f',"index":0,"logprobs":null,"finish_reason":null}}],"object":"chat.completion.chunk","usage":null,{self._tail}'
-        )
+        self._tail = f'"created":{self._created},"system_fingerprint":null,"model":{self._model},"id":"chatcmpl-{request_id}"}}\n\n'
+        self._after = f',"index":0,"logprobs":null,"finish_reason":null}}],"object":"chat.completion.chunk","usage":null,{self._tail}'
 
     def opening(self) -> bytes:
         return self._delta('{"content":"","role":"assistant"}')

@@ -59,9 +59,7 @@ NO_MODEL = Refusal(
     "invalid_request_error",
     "you must provide a model parameter.",
 )
-OUTPUT_INSPECTION = Refusal(
-    400, "DataInspectionFailed", "data_inspection_failed", "Output data may contain inappropriate content."
-)
+OUTPUT_INSPECTION = Refusal(400, "DataInspectionFailed", "data_inspection_failed", "Output data may contain inappropriate content.")
 
 BY_FAULT: dict[str, Refusal] = {
     "401": WRONG_KEY,

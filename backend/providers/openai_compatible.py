@@ -86,9 +86,7 @@ class OpenAICompatibleProvider:
         reader = _Reader(capabilities.thinks(request.parameters))
         body = compatible_body(request, capabilities)
         try:
-            stream = await self._client.post(
-                "/chat/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object]
-            )
+            stream = await self._client.post("/chat/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object])
             async with stream:
                 reader.request_id = stream.response.headers.get("x-request-id")
                 self._refuse_pages(stream.response.headers.get("content-type", ""))
@@ -119,9 +117,7 @@ class OpenAICompatibleProvider:
         request_id = str(data.get("request_id") or reader.request_id or "") or None
         return self._said(None, inner, request_id, None)
 
-    def _said(
-        self, status: int | None, said: dict[str, Any], request_id: str | None, retry_after_s: float | None
-    ) -> BackendError:
+    def _said(self, status: int | None, said: dict[str, Any], request_id: str | None, retry_after_s: float | None) -> BackendError:
         code = said.get("code") or said.get("type")
         return self._errors(
             status=status,

@@ -97,9 +97,7 @@ class ReplayProvider:
         except (OSError, ValueError):  # a name that no file can have
             allowed = False
         if not allowed:
-            raise UnknownModel(
-                f"There is no recording named {model!r}.", hint=f"There are: {', '.join(self._names()) or 'none'}."
-            )
+            raise UnknownModel(f"There is no recording named {model!r}.", hint=f"There are: {', '.join(self._names()) or 'none'}.")
         return load(path)
 
 

@@ -278,9 +278,7 @@ async def test_an_unknown_model(open_provider):
             await events_of(open_provider(case), ChatRequest("no-such-model", (Message("user", "x"),)))
 
 
-@pytest.mark.parametrize(
-    "answer", [httpx2.Response(200, html="<h1>hi</h1>"), httpx2.Response(200, text="plain"), httpx2.Response(200)]
-)
+@pytest.mark.parametrize("answer", [httpx2.Response(200, html="<h1>hi</h1>"), httpx2.Response(200, text="plain"), httpx2.Response(200)])
 async def test_a_server_that_is_none(answer):
     transport = httpx2.MockTransport(lambda request: answer)
     import openai

@@ -83,9 +83,7 @@ async def test_a_retryable_failure_before_the_first_token_is_tried_again_and_sai
 
 async def test_time_to_first_token_is_that_of_the_attempt_that_answered(scripted):
     clock = Clock()
-    provider = scripted(
-        [Unavailable("down", retry_after_s=30)], [Started("m"), clock.passing(2), TextDelta("x"), Finished("stop")]
-    )
+    provider = scripted([Unavailable("down", retry_after_s=30)], [Started("m"), clock.passing(2), TextDelta("x"), Finished("stop")])
     assert (await run(Pipeline([Route(provider, "m")], sleep=clock.sleep, clock=clock)))[-1].timing.ttft_s == 2
 
 

@@ -38,9 +38,7 @@ class Saved:
 async def test_a_run_gathers_its_text_and_is_saved_at_its_end(scripted):
     saved = Saved()
     runs = Runs(saved)
-    provider = scripted(
-        [Started("m"), ThinkingDelta("a", 1), ThinkingDelta("b", 2), TextDelta("c"), Finished("stop", Usage(1, 3, 2))]
-    )
+    provider = scripted([Started("m"), ThinkingDelta("a", 1), ThinkingDelta("b", 2), TextDelta("c"), Finished("stop", Usage(1, 3, 2))])
     run = runs.start(new_run(), provider)
     await until(lambda: bool(saved.states))
     assert (run.thinking.text, run.answer.text, run.state, run.thinking_tokens) == ("ab", "c", "done", 2)

@@ -18,9 +18,7 @@ from backend.types import ChatRequest, GenerationParameters, Message
 from tests.emulator import running_emulator
 
 HARD = "Chào bạn! 你好 \"quotes\" 'single' $HOME `id` \\ back\nslash \u2028 </script> 🙂"
-PARAMETERS = GenerationParameters(
-    temperature=0.6, top_p=0.95, top_k=20, max_tokens=64, thinking_budget=128, seed=7, stop=("</s>", "'")
-)
+PARAMETERS = GenerationParameters(temperature=0.6, top_p=0.95, top_k=20, max_tokens=64, thinking_budget=128, seed=7, stop=("</s>", "'"))
 
 
 def made(model: str, engine: str, base_url: str) -> tuple[ChatRequest, dict[str, str], object]:
@@ -101,9 +99,7 @@ def test_dashscope_gets_only_what_it_takes(model, parameters, absent, present):
 
 def test_a_server_gets_its_extras_and_the_template_switch():
     capabilities = catalogue().capabilities("server", "Qwen/Qwen3-0.6B")
-    parameters = GenerationParameters(
-        min_p=0.1, top_k=5, repetition_penalty=1.1, enable_thinking=False, extra={"guided_regex": "a+"}
-    )
+    parameters = GenerationParameters(min_p=0.1, top_k=5, repetition_penalty=1.1, enable_thinking=False, extra={"guided_regex": "a+"})
     body = compatible_body(ChatRequest("Qwen/Qwen3-0.6B", (Message("user", "hi"),), parameters), capabilities)
     assert (body["min_p"], body["top_k"], body["repetition_penalty"], body["guided_regex"]) == (0.1, 5, 1.1, "a+")
     assert body["chat_template_kwargs"] == {"enable_thinking": False} and "enable_thinking" not in body

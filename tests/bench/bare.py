@@ -1,9 +1,9 @@
 """Baselines, each as little as Gradio needs: `python tests/bench/bare.py KIND PORT [EMULATOR]`.
 
-    handler   gr.Chatbot fed by an async generator that paces itself, 20 updates a second; no engine behind it
-    proxy     gr.ChatInterface over the emulator through the openai client, one update a token
-    chat      gr.ChatInterface that paces itself, one update a word, as its documentation shows
-    empty     gr.Blocks with a text box: what starting costs at least
+handler   gr.Chatbot fed by an async generator that paces itself, 20 updates a second; no engine behind it
+proxy     gr.ChatInterface over the emulator through the openai client, one update a token
+chat      gr.ChatInterface that paces itself, one update a word, as its documentation shows
+empty     gr.Blocks with a text box: what starting costs at least
 """
 
 from __future__ import annotations

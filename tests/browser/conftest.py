@@ -23,7 +23,9 @@ expect.set_options(timeout=20_000)
 
 
 def chromium_path() -> str | None:
-    return os.environ.get("CHROMIUM") or next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+    return os.environ.get("CHROMIUM") or next(
+        (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

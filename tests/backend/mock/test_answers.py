@@ -31,9 +31,7 @@ def script(prompt: str, model: str = THINKING, turns=(), **parameters):
     return compose(call, card, MockConfig(), RECORDINGS, random.Random(1))
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "a", " two  words\n", "混合 text 中文。", "x" * 100, "tab\tand\u2028line", "\n\n end \n"]
-)
+@pytest.mark.parametrize("text", ["", " ", "a", " two  words\n", "混合 text 中文。", "x" * 100, "tab\tand\u2028line", "\n\n end \n"])
 def test_tokens_give_the_text_when_joined(text):
     assert "".join(tokens(text)) == text
 
@@ -60,17 +58,13 @@ def test_each_scenario_is_sent_whole(name):
     assert (said.text("thinking"), said.text("answer")) == SCENARIOS[name]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "name"), [("Write Python please", "code"), ("show me a table", "table"), ("what is 17 * 24", "maths")]
-)
+@pytest.mark.parametrize(("prompt", "name"), [("Write Python please", "code"), ("show me a table", "table"), ("what is 17 * 24", "maths")])
 def test_a_word_in_the_prompt_chooses_a_scenario(prompt, name):
     assert script(prompt).text("answer") == SCENARIOS[name][1]
 
 
 def test_an_unknown_scenario_is_answered_with_the_known_ones():
-    assert "markdown" in script("[[scenario:nope]]").text("answer") and "maths-thinking" in script("[[recording:nope]]").text(
-        "answer"
-    )
+    assert "markdown" in script("[[scenario:nope]]").text("answer") and "maths-thinking" in script("[[recording:nope]]").text("answer")
 
 
 def test_only_the_last_user_turn_commands():
@@ -150,9 +144,7 @@ def test_usage_is_what_was_sent(url):
 
 
 def test_state_shows_the_request_without_its_key(url, seen):
-    http.post(
-        url + COMPATIBLE, headers={"authorization": "Bearer very-secret"}, json={"model": INSTRUCT, "messages": [], "seed": 4}
-    )
+    http.post(url + COMPATIBLE, headers={"authorization": "Bearer very-secret"}, json={"model": INSTRUCT, "messages": [], "seed": 4})
     state = seen.state()
     assert "very-secret" not in json.dumps(state)
     assert (state["requests"][-1]["body"]["seed"], state["requests"][-1]["id"]) == (4, state["runs"][-1]["id"])
@@ -201,9 +193,7 @@ def test_the_switch_meets_its_share_of_requests():
 
 def test_a_count_is_kept_for_each_prompt_and_starts_again_once_it_got_through():
     faults = Faults(MockConfig(), random.Random(0))
-    one, other = (
-        compatible.read({"model": "m", "messages": [{"role": "user", "content": f"{n} [[fault:429x2]]"}]}, {}) for n in "ab"
-    )
+    one, other = (compatible.read({"model": "m", "messages": [{"role": "user", "content": f"{n} [[fault:429x2]]"}]}, {}) for n in "ab")
     fails = [faults.for_call(call, None) is not None for call in (one, other, one, one, other, one)]
     assert fails == [True, True, True, False, True, True]
 

@@ -224,9 +224,7 @@ class TestOpenAI:
             await async_client.chat.completions.create(model=THINKING, messages=ask("hi"))
 
     async def test_leak_frame_comes_as_a_chunk_without_choices(self, async_client):
-        stream = await async_client.chat.completions.create(
-            model=THINKING, messages=ask(f"[[fault:leak@3]] {SHORT}"), stream=True
-        )
+        stream = await async_client.chat.completions.create(model=THINKING, messages=ask(f"[[fault:leak@3]] {SHORT}"), stream=True)
         last = [c async for c in stream][-1]
         assert last.choices is None and last.model_extra["code"] == "Arrearage"
 
@@ -250,9 +248,7 @@ class TestOpenAI:
             assert [c async for c in stream]
 
     async def test_missing_finish_reason_ends_in_silence(self, async_client):
-        stream = await async_client.chat.completions.create(
-            model=THINKING, messages=ask(f"[[fault:no-finish]] {SHORT}"), stream=True
-        )
+        stream = await async_client.chat.completions.create(model=THINKING, messages=ask(f"[[fault:no-finish]] {SHORT}"), stream=True)
         assert {c.choices[0].finish_reason async for c in stream} == {None}
 
     @pytest.mark.parametrize("wait", ["[[first:60]]", "[[fault:hang]]", "[[fault:slow@60]]"])

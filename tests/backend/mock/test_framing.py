@@ -89,9 +89,7 @@ def test_native_whole_answer(url):
 NOT_FOUND = '{"code":"ModelNotFound","message":"Model can not be found.","request_id":"ID"}'
 
 
-@pytest.mark.parametrize(
-    ("headers", "expected"), [(SSE, f"id:1\nevent:error\n:HTTP_STATUS/404\ndata:{NOT_FOUND}\n\n"), (KEY, NOT_FOUND)]
-)
+@pytest.mark.parametrize(("headers", "expected"), [(SSE, f"id:1\nevent:error\n:HTTP_STATUS/404\ndata:{NOT_FOUND}\n\n"), (KEY, NOT_FOUND)])
 def test_native_refusal_has_its_real_status_and_an_sse_body_where_a_stream_was_asked(url, headers, expected):
     answer = native(url, model="nope", headers=headers)
     assert (answer.status_code, plain(answer.text)) == (404, expected)
