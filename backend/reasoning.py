@@ -54,9 +54,9 @@ class ReasoningSplitter:
             case "opened":
                 return self._skip_space("thinking")
             case "thinking":
-                return self._in_thinking(out)
+                return self._before_close(out, ThinkingDelta)
             case "guess":
-                return self._in_guess(out)
+                return self._before_close(out, TextDelta)
             case "after":
                 return self._skip_space("answer")
             case "answer":
@@ -83,35 +83,20 @@ class ReasoningSplitter:
         self._state = "thinking" if self._known else "guess"
         return True
 
-    def _in_thinking(self, out: list[Delta]) -> bool:
+    def _before_close(self, out: list[Delta], kind: type[ThinkingDelta] | type[TextDelta]) -> bool:
+        """Up to the first closing tag, whatever the text counts as so far."""
         place = self._held.find(CLOSE)
-        if place >= 0:
-            inside, self._held = self._held[:place].rstrip(), self._held[place + len(CLOSE) :]
-            if inside:
-                out.append(ThinkingDelta(inside))
-            self._state = "after"
-            return True
-        sure = _certain(self._held)
+        sure = _certain(self._held) if place < 0 else len(self._held[:place].rstrip())
         if sure:
-            out.append(ThinkingDelta(self._held[:sure]))
+            out.append(kind(self._held[:sure]))
+            self._guessed = self._state == "guess"
+        if place < 0:
             self._held = self._held[sure:]
-        return False
-
-    def _in_guess(self, out: list[Delta]) -> bool:
-        place = self._held.find(CLOSE)
-        if place >= 0:
-            inside, self._held = self._held[:place].rstrip(), self._held[place + len(CLOSE) :]
-            if inside:
-                out.append(TextDelta(inside))
-            if inside or self._guessed:
-                out.append(AnswerWasThinking())
-            self._state = "after"
-            return True
-        sure = _certain(self._held)
-        if sure:
-            out.append(TextDelta(self._held[:sure]))
-            self._held, self._guessed = self._held[sure:], True
-        return False
+            return False
+        if self._guessed:
+            out.append(AnswerWasThinking())
+        self._held, self._state = self._held[place + len(CLOSE) :], "after"
+        return True
 
 
 def _certain(text: str) -> int:

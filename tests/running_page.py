@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +23,8 @@ def running_page(**settings: Any) -> Iterator[tuple[str, Backend]]:
     from ui.app import build, launch
 
     backend = Backend(load_settings(**settings))
-    choices, model, capabilities = asyncio.run(backend.first_choices())
+    with ThreadPoolExecutor(1) as pool:  # Playwright's own event loop runs in the tests' thread
+        choices, model, capabilities = pool.submit(asyncio.run, backend.first_choices()).result()
     demo = build(backend, choices, model, capabilities)
     try:
         yield launch(demo, backend, host="127.0.0.1", port=free_port(), block=False).rstrip("/"), backend

@@ -1,149 +1,157 @@
-"""Chats as JSON files: the whole tree, so that an export and an import give the same chat. Knows no database.
+"""Chats as files: the JSON form, whole trees with the open branch, checked field by field as it is read back.
 
-{"format": "qwen-playground-chats", "version": 1, "chats": [{"title", "model", "parameters", "path": [ids], "turns": [...]}]}
+Ids in a file tie its turns together and are made anew on import; who owned it is not written and not asked.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history.records import Conversation, Node, known, stored_attachments
+from backend.history.records import AnswerError, Conversation, Node, NodeStatus
+from backend.types import Role, Timing, Usage
 
-FORMAT, VERSION = "qwen-playground-chats", 1
-MAX_BYTES = 64 * 2**20
-_HINT = "Choose a file that was saved from this page."
-
-
-@dataclass(frozen=True, slots=True)
-class ImportedTurn:
-    """A turn of a file; `values` are the columns of its row, `id` and `parent_id` are the file's own."""
-
-    id: str
-    parent_id: str | None
-    values: dict[str, Any]
+FORMAT = "qwen3-next-playground chats"
+VERSION = 1
+MAX_IMPORT_CHARS = 100_000_000
+_MEND = "Choose a file that was exported from this page, as it was saved."
 
 
-@dataclass(frozen=True, slots=True)
-class ImportedChat:
-    """A chat of a file, turns in the order of making; `path` is the branch to open."""
-
-    title: str | None
-    model: str
-    parameters: dict[str, Any]
-    turns: tuple[ImportedTurn, ...]
-    path: tuple[str, ...]
+def _finite(value: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(value, allow_nan=False)  # raises ValueError: NaN is no JSON, and PostgreSQL refuses it
+    return value
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True)
+def _in_utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
-class _Attachment(_Strict):
-    name: str
-    text: str
-    kind: Literal["text", "pdf"] = "text"
-    pages: int | None = None
-    truncated: bool = False
-    tokens: int | None = None
+Parameters = Annotated[dict[str, Any], AfterValidator(_finite)]
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+Id = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class _Turn(_Strict):
-    id: str
-    parent_id: str | None = None
-    role: Literal["user", "assistant"]
+class Turn(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    id: Id
+    parent: Id | None = None
+    role: Role
     content: str
     thinking: str | None = None
-    attachments: list[_Attachment] = Field(default_factory=list)
-    status: Literal["done", "streaming", "stopped", "interrupted", "error"] = "done"
+    attachments: tuple[Attachment, ...] = ()
+    created_at: Moment | None = None
+    status: NodeStatus = "done"
     model: str | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    usage: dict[Literal["input_tokens", "output_tokens", "reasoning_tokens", "cached_tokens"], int] | None = None
-    timing: dict[Literal["ttft_s", "thinking_s", "answer_s", "decode_s", "total_s"], float] | None = None
-    finish_reason: str | None = Field(default=None, max_length=32)
-    error: dict[Literal["kind", "message", "hint"], str] | None = None
+    parameters: Parameters = Field(default_factory=dict)
+    usage: Usage | None = None
+    timing: Timing | None = None
+    finish_reason: Annotated[str, Field(max_length=32)] | None = None
+    error: AnswerError | None = None
     request_id: str | None = None
-    region: str | None = Field(default=None, max_length=40)
+    region: Annotated[str, Field(max_length=40)] | None = None
 
 
-class _Chat(_Strict):
+class Chat(BaseModel):
+    """One conversation. A turn stands after its parent; `path` is the open branch from root to leaf."""
+
+    model_config = ConfigDict(frozen=True)
     title: str | None = None
+    pinned: bool = False
     model: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-    path: list[str] = Field(default_factory=list)
-    turns: list[_Turn]
+    parameters: Parameters = Field(default_factory=dict)
+    created_at: Moment | None = None
+    updated_at: Moment | None = None
+    nodes: tuple[Turn, ...]
+    path: tuple[Id, ...] = ()
 
 
-class _File(_Strict):
-    format: Literal["qwen-playground-chats"]
+class Envelope(BaseModel):
+    format: Literal["qwen3-next-playground chats"]
     version: Literal[1]
-    chats: list[_Chat]
+    exported_at: Moment | None = None
+    conversations: tuple[Chat, ...]
 
 
-def dumps(chats: Sequence[Conversation]) -> str:
-    """The file's text. Holds no owner and no key."""
-    return json.dumps({"format": FORMAT, "version": VERSION, "chats": [_chat(c) for c in chats]}, ensure_ascii=False, indent=1)
+def chat_of(conversation: Conversation) -> Chat:
+    return Chat(
+        title=conversation.title,
+        pinned=conversation.pinned,
+        model=conversation.model,
+        parameters=conversation.parameters,
+        created_at=conversation.created_at,
+        updated_at=conversation.updated_at,
+        nodes=tuple(map(_turn_of, conversation.nodes.values())),
+        path=tuple(node.id for node in conversation.path),
+    )
 
 
-def _chat(conversation: Conversation) -> dict[str, Any]:
-    return {
-        "title": conversation.title,
-        "model": conversation.model,
-        "parameters": conversation.parameters,
-        "path": [node.id for node in conversation.path],
-        "turns": [_turn(node) for node in conversation.nodes.values()],
-    }
+def _turn_of(node: Node) -> Turn:
+    return Turn(
+        id=node.id,
+        parent=node.parent_id,
+        role=node.role,
+        content=node.content,
+        thinking=node.thinking,
+        attachments=node.attachments,
+        created_at=node.created_at,
+        status=node.status,
+        model=node.model,
+        parameters=node.parameters,
+        usage=node.usage,
+        timing=node.timing,
+        finish_reason=node.finish_reason,
+        error=node.error,
+        request_id=node.request_id,
+        region=node.region,
+    )
 
 
-def _turn(node: Node) -> dict[str, Any]:
-    told = {
-        "id": node.id,
-        "parent_id": node.parent_id,
-        "role": node.role,
-        "content": node.content,
-        "thinking": node.thinking,
-        "attachments": stored_attachments(node.attachments),
-        "status": node.status,
-        "model": node.model,
-        "parameters": node.parameters or None,
-        "usage": known(node.usage),
-        "timing": known(node.timing),
-        "finish_reason": node.finish_reason,
-        "error": asdict(node.error) if node.error else None,
-        "request_id": node.request_id,
-        "region": node.region,
-    }
-    return {key: value for key, value in told.items() if value is not None}
+def to_text(chats: Sequence[Conversation]) -> str:
+    envelope = Envelope(
+        format="qwen3-next-playground chats",
+        version=VERSION,
+        exported_at=datetime.now(UTC),
+        conversations=tuple(map(chat_of, chats)),
+    )
+    return envelope.model_dump_json(indent=2, exclude_none=True)
 
 
-def loads(text: str, name: str) -> list[ImportedChat]:
-    """The chats of a file's text. Raises `BadInput` that names the first wrong place."""
-    if len(text) > MAX_BYTES:
-        raise BadInput(f"{name} is larger than {MAX_BYTES >> 20} MB.", hint="Save fewer chats into one file.")
+def from_text(text: str, filename: str) -> tuple[Chat, ...]:
+    """The chats of a JSON file. Raises `BadInput` that names the line or field that is wrong."""
     try:
-        file = _File.model_validate_json(text)
+        chats = Envelope.model_validate_json(text.encode("utf-8", "replace")).conversations
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the beginning"
-        raise BadInput(f"{name} cannot be imported: at {place}: {first['msg']}.", hint=_HINT) from None
-    return [_imported(chat, number, name) for number, chat in enumerate(file.chats)]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            raise BadInput(f"{filename} is not valid JSON: {first['msg']}.", hint=_MEND) from None
+        raise BadInput(f"{filename} cannot be read: {_where(first['loc'])}: {first['msg']}.", hint=_MEND) from None
+    for number, chat in enumerate(chats):
+        _check_tree(chat, f"{filename} cannot be read: conversations[{number}]")
+    return chats
 
 
-def _imported(chat: _Chat, number: int, name: str) -> ImportedChat:
-    turns: list[ImportedTurn] = []
+def _where(loc: tuple[str | int, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
+
+
+def _check_tree(chat: Chat, where: str) -> None:
     seen: set[str] = set()
-    for place, turn in enumerate(chat.turns):
-        if turn.id in seen or (turn.parent_id is not None and turn.parent_id not in seen):
-            what = "its id stands twice" if turn.id in seen else "its parent does not stand before it"
-            raise BadInput(f"{name} cannot be imported: at chats.{number}.turns.{place}: {what}.", hint=_HINT)
+    parents: dict[str, str | None] = {}
+    for number, turn in enumerate(chat.nodes):
+        if turn.id in seen:
+            raise BadInput(f"{where}.nodes[{number}].id: another turn has this id.", hint=_MEND)
+        if turn.parent is not None and turn.parent not in seen:  # which also rules out circles
+            raise BadInput(f"{where}.nodes[{number}].parent: no turn before this one has that id.", hint=_MEND)
         seen.add(turn.id)
-        values = turn.model_dump(exclude={"id", "parent_id"})
-        values["status"] = "interrupted" if turn.status == "streaming" else turn.status
-        values["attachments"] = values["attachments"] or None
-        turns.append(ImportedTurn(turn.id, turn.parent_id, values))
-    return ImportedChat(chat.title, chat.model, chat.parameters, tuple(turns), tuple(i for i in chat.path if i in seen))
+        parents[turn.id] = turn.parent
+    before: str | None = None
+    for number, node_id in enumerate(chat.path):
+        if node_id not in parents or parents[node_id] != before:
+            raise BadInput(f"{where}.path[{number}]: not an answer to the turn before it.", hint=_MEND)
+        before = node_id

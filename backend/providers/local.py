@@ -98,6 +98,7 @@ class LocalProvider:
 
     # ---- in the engine's thread
     def _load(self, name: str, report: Report) -> LoadedModel:
+        report("loading", None)  # the import below takes seconds
         from backend.local.loading import load
 
         asked = parse(name, allow_folders=self._allow_folders)

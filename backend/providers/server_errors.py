@@ -1,4 +1,7 @@
-"""Refusals of OpenAI-compatible servers to the error tree, by status and by the few codes that OpenAI itself defines."""
+"""Refusals of OpenAI-compatible servers to the error tree: by code, then by status. Knows no transport.
+
+OpenAI puts a word into `code`; vLLM and SGLang put the status there and a class name into `type`; llama.cpp a word into `type`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,10 @@ from backend.errors import (
     UnknownModel,
 )
 
+_SHORTEN = "Begin a new chat, or trim the files."
 _BY_CODE: dict[str, tuple[type[BackendError], str]] = {
-    "context_length_exceeded": (ContextTooLong, "Begin a new chat, or trim the files."),
-    "exceed_context_size_error": (ContextTooLong, "Begin a new chat, or trim the files."),  # llama.cpp's type
+    "context_length_exceeded": (ContextTooLong, _SHORTEN),
+    "exceed_context_size_error": (ContextTooLong, _SHORTEN),  # llama.cpp's type
     "model_not_found": (UnknownModel, "Choose a model from the server's list."),
     "invalid_api_key": (AuthError, "Check the server's key under Connect."),
     "insufficient_quota": (QuotaExhausted, "Look at the account of this server."),
@@ -26,11 +30,26 @@ _BY_CODE: dict[str, tuple[type[BackendError], str]] = {
 
 
 def server_error(
-    *, where: str, status: int | None, code: str | None, message: str, request_id: str | None, retry_after_s: float | None
+    *,
+    where: str,
+    status: int | None,
+    code: str | None,
+    message: str,
+    param: str | None = None,
+    request_id: str | None = None,
+    retry_after_s: float | None = None,
 ) -> BackendError:
-    """The error for a refusal; a server's own sentence is passed on, since only it knows what it disliked."""
+    """The error for a refusal; a server's own sentence is passed on, since only it knows what it disliked.
+
+    Inside a stream `status` is `None` and a code made of digits is the status.
+    """
     told = f"{where} says: {message}" if message else f"{where} refused the request."
-    kind, hint = _BY_CODE.get(code or "") or _by_status(status)
+    if status is None and code is not None and code.isdecimal():
+        status = int(code)
+    if param == "input_tokens" and status == 400:  # how vLLM names a prompt that is too long
+        kind, hint = ContextTooLong, _SHORTEN
+    else:
+        kind, hint = _BY_CODE.get(code or "") or _by_status(status)
     return kind(told, hint=hint, code=code, request_id=request_id, retry_after_s=retry_after_s)
 
 
@@ -38,10 +57,12 @@ def _by_status(status: int | None) -> tuple[type[BackendError], str]:
     match status:
         case 401 | 403:
             return AuthError, "Check the server's key under Connect."
+        case 402:
+            return QuotaExhausted, "Look at the account of this server."
         case 404:
             return UnknownModel, "Choose a model from the server's list, and check that the address ends in /v1."
         case 413:
-            return ContextTooLong, "Begin a new chat, or trim the files."
+            return ContextTooLong, _SHORTEN
         case 429:
             return RateLimited, "The server is busy. Try again in a moment."
         case 408:

@@ -21,7 +21,14 @@ CASES = [
     (None, "just an answer with < and <t", "", "just an answer with < and <t"),
     (None, "<think>hm</think>yes", "hm", "yes"),
     (None, "opened in the prompt\n</think>\n\nyes", "opened in the prompt", "yes"),
+    (None, "</think>\n\nyes", "", "yes"),
+    (None, "  indented\n", "", "  indented\n"),
+    (None, "two\n\nparagraphs\n", "", "two\n\nparagraphs\n"),
     (None, "", "", ""),
+    (None, "<", "", "<"),
+    (True, "why\n</think>\r\n\r\n    indented code\n", "why", "    indented code\n"),
+    (True, "spaced \n\n out\n \n</think>\n", "spaced \n\n out", ""),
+    (True, "twice</think>a</think>b", "twice", "a</think>b"),
     (True, "  \n", "", ""),
 ]
 
@@ -58,6 +65,17 @@ def test_cut_at_every_place_and_every_pair_of_places(starts, raw, thinking, answ
 @pytest.mark.parametrize(("starts", "raw", "thinking", "answer"), CASES)
 def test_character_by_character(starts, raw, thinking, answer):
     assert split(starts, list(raw)) == (thinking, answer)
+
+
+def test_nothing_is_called_thinking_afterwards_where_nothing_was_shown():
+    assert ReasoningSplitter(None).feed("</think>yes") == [TextDelta("yes")]
+    assert ReasoningSplitter(None).feed("hm</think>yes") == [TextDelta("hm"), AnswerWasThinking(), TextDelta("yes")]
+
+
+def test_text_is_let_out_as_soon_as_it_is_certain():
+    splitter = ReasoningSplitter(True)
+    fed = [splitter.feed(piece) for piece in ("Let", " me", " see <", "/thin", "g>", "</think>", "A")]
+    assert [[d.text for d in deltas] for deltas in fed] == [["Let"], [" me"], [" see"], [], [" </thing>"], [], ["A"]]
 
 
 @pytest.mark.parametrize("raw", [case[1] for case in CASES if case[0]])

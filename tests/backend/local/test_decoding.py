@@ -1,0 +1,157 @@
+"""Our loop chooses what transformers' own `generate` chooses, and its samplers do what their numbers say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from backend.errors import ContextTooLong
+from backend.local.decoding import Decoder, Sampling
+from backend.local.generation import generate
+from backend.local.loading import load_folder
+from backend.local.names import parse
+from backend.types import Finished, GenerationParameters, Waiting
+from tests.backend.local.tiny import END, ask, checkpoint, ids_of, said, scripted, tokenizer
+
+PROMPT = ids_of("Xin chào, how are you? 北京")
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    folder = checkpoint(tmp_path_factory.mktemp("tiny"))
+    asked = parse(str(folder), allow_folders=True)
+    return load_folder(asked, folder, lambda stage, share: None, dtype=torch.float32)
+
+
+def ours(loaded, count, prompt=PROMPT, **sampling):
+    decoder = Decoder(loaded, prompt, Sampling(**sampling), count)
+    shares = list(decoder.read())
+    assert shares == sorted(shares) and all(0 < share < 1 for share in shares)
+    return [decoder.next() for _ in range(count)]
+
+
+def theirs(loaded, count, **options):
+    ids = torch.tensor([PROMPT])
+    config = GenerationConfig(max_new_tokens=count, eos_token_id=None, pad_token_id=0, **options)
+    return loaded.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0, len(PROMPT) :].tolist()
+
+
+def test_greedy_is_what_generate_gives(loaded):
+    assert ours(loaded, 60) == theirs(loaded, 60, do_sample=False)
+
+
+def test_greedy_with_repetition_penalty_is_what_generate_gives(loaded):
+    mine = ours(loaded, 60, repetition_penalty=1.3)
+    assert mine == theirs(loaded, 60, do_sample=False, repetition_penalty=1.3)
+    assert mine != ours(loaded, 60)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, len(PROMPT)])
+def test_a_prompt_read_in_chunks_gives_the_same(loaded, chunk, monkeypatch):
+    whole = ours(loaded, 20)
+    object.__setattr__(loaded, "chunk_tokens", chunk)
+    monkeypatch.undo()
+    assert ours(loaded, 20) == whole
+    object.__setattr__(loaded, "chunk_tokens", 256)
+
+
+def test_a_prompt_of_one_token_has_nothing_to_read_first(loaded):
+    assert len(ours(loaded, 3, prompt=PROMPT[:1])) == 3
+
+
+def test_one_seed_gives_one_text_and_another_seed_another(loaded):
+    hot = {"temperature": 1.5, "top_k": 50, "top_p": 0.95}
+    assert ours(loaded, 30, seed=1, **hot) == ours(loaded, 30, seed=1, **hot)
+    assert ours(loaded, 30, seed=1, **hot) != ours(loaded, 30, seed=2, **hot)
+
+
+def test_without_a_seed_two_runs_differ(loaded):
+    assert ours(loaded, 30, temperature=2.0) != ours(loaded, 30, temperature=2.0)
+
+
+@pytest.mark.parametrize("narrow", [{"top_k": 1}, {"top_p": 1e-6}, {"min_p": 0.999}], ids=lambda n: next(iter(n)))
+def test_each_limit_alone_leaves_the_most_likely_token(loaded, narrow):
+    assert ours(loaded, 20, temperature=1.0, seed=3, **narrow) == ours(loaded, 20)
+
+
+def test_sampled_tokens_are_those_that_the_limits_leave(loaded):
+    decoder = Decoder(loaded, PROMPT, Sampling(), 1)
+    list(decoder.read())
+    likely = set(decoder._forward(1)[0].topk(3).indices.tolist())
+    drawn = {ours(loaded, 1, temperature=3.0, top_k=3, seed=seed)[0] for seed in range(40)}
+    assert drawn == likely
+
+
+@pytest.mark.parametrize(
+    ("parameters", "config", "expected"),
+    [
+        ({}, {}, Sampling()),
+        ({}, {"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}, Sampling(0.6, 20, 0.95)),
+        ({}, {"do_sample": True}, Sampling(1.0)),
+        ({"temperature": 0.0}, {"do_sample": True, "temperature": 0.6}, Sampling(0.0)),
+        ({"temperature": 0.7, "seed": 5}, {}, Sampling(0.7, seed=5)),
+        ({"top_k": 0, "top_p": 1.0, "min_p": 0.1}, {"do_sample": True, "top_k": 20, "top_p": 0.5}, Sampling(1.0, min_p=0.1)),
+        ({}, {"repetition_penalty": 1.2}, Sampling(repetition_penalty=1.2)),
+    ],
+)
+def test_the_users_values_go_before_the_models_own(parameters, config, expected):
+    found = Sampling.of(GenerationParameters(**parameters), GenerationConfig(**config))
+    # a generation_config of transformers has values of its own for what a file leaves out
+    if "top_k" not in {**parameters, **config}:
+        found = Sampling(found.temperature, 0, found.top_p, found.min_p, found.repetition_penalty, found.seed)
+    assert found == expected
+
+
+def run(loaded, request, stopped=lambda: False, max_tokens=100):
+    return list(generate(loaded, request, max_tokens, stopped))
+
+
+def test_the_order_of_events():
+    events = run(scripted("Hello there" + END), ask())
+    assert events[0] == Waiting("reading", share=0.0)
+    assert isinstance(events[1], Waiting) and events[1].share > 0.9
+    assert isinstance(events[-1], Finished) and events[-1].reason == "stop"
+    assert said(events)[1] == "Hello there"
+
+
+@pytest.mark.parametrize(("wanted", "default", "count"), [(5, 100, 5), (None, 7, 7), (10_000, 7, None)])
+def test_the_number_of_tokens_is_what_was_asked_for_and_fits(wanted, default, count):
+    loaded = scripted("on and ")
+    finished = run(loaded, ask(max_tokens=wanted), max_tokens=default)[-1]
+    prompt = finished.usage.input_tokens
+    assert finished.reason == "length"
+    assert finished.usage.output_tokens == (count or loaded.context_tokens - prompt)
+
+
+def test_a_conversation_longer_than_the_context_says_both_numbers():
+    loaded = scripted("x", context_tokens=40)
+    text = "one " * 60
+    tokens = len(tokenizer().apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False))
+    with pytest.raises(ContextTooLong, match=rf"{tokens} tokens.*40"):
+        run(loaded, ask(text))
+    assert loaded.model.forwards == 0
+
+
+def test_an_unknown_context_limits_nothing():
+    assert run(scripted("on and ", context_tokens=None), ask(max_tokens=600))[-1].usage.output_tokens == 600
+
+
+def test_reading_tells_its_share_chunk_by_chunk():
+    events = run(scripted("x" + END, chunk_tokens=16, prefill_calls=5), ask("one two three " * 10))
+    shares = [e.share for e in events if isinstance(e, Waiting)]
+    assert len(shares) == 6 and shares == sorted(set(shares))
+
+
+def test_a_stop_while_the_prompt_is_read_ends_within_a_chunk():
+    loaded = scripted("x", chunk_tokens=8)
+    events = run(loaded, ask("one two three " * 20), stopped=lambda: loaded.model.forwards >= 2)
+    assert loaded.model.forwards == 2
+    assert not any(isinstance(e, Finished) for e in events)
+
+
+def test_a_stop_while_the_answer_is_written_ends_within_a_token():
+    loaded = scripted("on and ")
+    events = run(loaded, ask(), stopped=lambda: loaded.model.forwards >= 10)
+    assert loaded.model.forwards == 10
+    assert not any(isinstance(e, Finished) for e in events)

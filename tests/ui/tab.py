@@ -1,0 +1,153 @@
+"""One browser tab without a browser: holds what the page shows, calls the page's handlers as gradio would, takes their updates."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+
+from backend import Backend, load_settings
+from backend.catalogue import catalogue
+from ui import layout
+from ui.chat import ChatTab
+from ui.chats import ChatList
+from ui.layout import Page
+from ui.settings import Settings
+from ui.visitor import Session
+
+THINKING = "dashscope:qwen3-next-80b-a3b-thinking"
+INSTRUCT = "dashscope:qwen3-next-80b-a3b-instruct"
+_numbers = itertools.count(1)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@lru_cache(maxsize=1)
+def the_page() -> Page:
+    """The components, drawn once: they are only keys here, and hold the panel's first values."""
+    with gr.Blocks():
+        return layout.build([], THINKING, catalogue().capabilities("dashscope", THINKING.partition(":")[2]), lambda node: [])
+
+
+class House:
+    """A backend with its page's components; `tab()` opens a tab on it."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.backend = Backend(load_settings(**{"demo": False, **settings}))
+
+        self.page = the_page()
+        self.chat = ChatTab(self.backend, self.page)
+        self.chats = ChatList(self.backend, self.page, self.chat)
+        self.settings = Settings(self.backend, self.page, self.chat)
+
+    def tab(self, **given: Any) -> Tab:
+        return Tab(self, **given)
+
+
+class Tab:
+    """`shown` is the present value of every component that something was sent to, `sent` all updates in their order."""
+
+    def __init__(self, house: House, *, cookies: dict[str, str] | None = None, chat: str | None = None, model: str = THINKING) -> None:
+        self.house, self.page, self.session, self.model = house, house.page, Session(), model
+        query = {"chat": chat} if chat else {}
+        self.request = SimpleNamespace(session_hash=f"tab{next(_numbers)}", cookies=cookies or {}, query_params=query)
+        self.values = {component: component.value for component in self.page.panel.components()}
+        self.shown: dict[Any, Any] = {}
+        self.sent: list[dict[Any, Any]] = []
+
+    # ---- what a person sees
+    @property
+    def live(self) -> dict[str, Any]:
+        return self.shown[self.page.live]
+
+    @property
+    def turns(self) -> list[dict[str, Any]]:
+        return self.shown[self.page.log]["turns"]
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.turns[-1]
+
+    @property
+    def roles(self) -> list[str]:
+        return [turn["role"] for turn in self.turns]
+
+    @property
+    def titles(self) -> list[str]:
+        return [entry["title"] for group in self.shown[self.page.history]["groups"] for entry in group["entries"] if entry["kind"] == "open"]
+
+    @property
+    def note(self) -> str:
+        return self.shown[self.page.connect_note]
+
+    def panel(self) -> list[Any]:
+        return [self.values[component] for component in self.page.panel.components()]
+
+    def set(self, name: str, value: Any) -> None:
+        self.values[getattr(self.page.panel, name)] = value
+
+    # ---- what a person does
+    async def send(self, text: str, *, files: list[str] | None = None, on_update: Any = None) -> Tab:
+        return await self.take(self.sending(text, files=files), on_update)
+
+    def sending(self, text: str, *, files: list[str] | None = None) -> AsyncGenerator[dict[Any, Any], None]:
+        return self.house.chat.send({"text": text, "files": files or []}, self.model, self.session, self.request, *self.panel())
+
+    async def act(self, op: str, node: str = "", *, on_update: Any = None, **data: Any) -> Tab:
+        event = SimpleNamespace(_data={"op": op, "id": node, **data})
+        return await self.take(self.house.chat.act(event, self.model, self.session, self.request, *self.panel()), on_update)
+
+    async def pick(self, op: str, chat: str | None = None, **data: Any) -> Tab:
+        event = SimpleNamespace(_data={"op": op, "id": chat, **data})
+        return await self.take(self.house.chats.pick(event, self.session, self.request))
+
+    async def load(self, *, on_update: Any = None) -> Tab:
+        return await self.take(self.house.chats.load(self.session, self.request), on_update)
+
+    async def new_chat(self) -> Tab:
+        return await self.take(self.house.chats.new_chat(self.session, self.request))
+
+    async def search(self, words: str) -> Tab:
+        self.take_one({self.page.history: await self.house.chats.search(words, self.session, self.request)})
+        return self
+
+    async def stop(self) -> None:
+        await self.house.chat.stop(self.session, self.request)
+
+    def close(self) -> None:
+        self.house.chat.gone(self.request)
+
+    async def take(self, source: AsyncGenerator[dict[Any, Any], None], on_update: Any = None) -> Tab:
+        """Takes updates to their end; `on_update(tab)` is awaited after each and ends it early by returning True."""
+        async with aclosing(source) as updates:
+            async for update in updates:
+                self.take_one(update)
+                if on_update is not None and await on_update(self):
+                    break
+        return self
+
+    def take_one(self, update: dict[Any, Any]) -> None:
+        self.sent.append(update)
+        for component, value in update.items():
+            if isinstance(value, dict) and value.get("__type__") == "update":
+                self.shown[component] = {**self._before(component), **value}
+                if component in self.values and "value" in value:
+                    self.values[component] = value["value"]
+            else:
+                self.shown[component] = value
+                if component in self.values:
+                    self.values[component] = value
+
+    def _before(self, component: Any) -> dict[str, Any]:
+        before = self.shown.get(component)
+        return before if isinstance(before, dict) else {}
