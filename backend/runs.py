@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 RunState = Literal["queued", "loading", "reading", "thinking", "answering", "done", "stopped", "error"]
 SAVE_EVERY_S = 0.5
 LEFT_GRACE_S = 1.0  # after the last page left: a closed tab must free the engine within 2 s
+RELOAD_OVERLAP_S = 0.7  # the new page may be asked for before the old one's connection is seen to close
 RETURN_GRACE_S = 20.0  # where the same visitor is loading the page again
 
 
@@ -190,7 +191,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._saved: dict[str, int] = {}
-        self._expected_until_s: dict[str, float] = {}
+        self._loaded_s: dict[str, float] = {}
         self._keeper: asyncio.Task[None] | None = None
 
     def start(self, run: Run, provider: Provider) -> Run:
@@ -226,8 +227,8 @@ class Runs:
             await asyncio.wait([task])
 
     def expect(self, owner: str) -> None:
-        """`owner` is loading the page: runs that just lost their page get the longer grace."""
-        self._expected_until_s[owner] = time.monotonic() + self._return_grace_s
+        """`owner` is loading the page: runs that lose their page just now get the longer grace, since it is being reloaded."""
+        self._loaded_s[owner] = time.monotonic()
 
     def watch(self, run: Run, session: str) -> None:
         """A page session is interested in `run`, whether it shows it now or another chat."""
@@ -283,9 +284,9 @@ class Runs:
     def _abandoned(self, run: Run, now_s: float) -> bool:
         if run.watchers or run.unseen_since_s is None:
             return False
-        if now_s < self._expected_until_s.get(run.owner, 0.0):
-            return False
-        return now_s - run.unseen_since_s >= self._left_grace_s
+        loaded_s = self._loaded_s.get(run.owner)
+        reloading = loaded_s is not None and loaded_s > run.unseen_since_s - RELOAD_OVERLAP_S
+        return now_s - run.unseen_since_s >= (self._return_grace_s if reloading else self._left_grace_s)
 
     async def _save_changed(self) -> None:
         changed = [r for r in self._runs.values() if r.version != self._saved.get(r.id)]

@@ -45,11 +45,16 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, chats: ChatList, settings: 
 
     gr.on([page.composer.submit, page.send.click], tab.send, [page.composer, *asked], [*show, page.composer], **QUIET)
     page.stop.click(tab.stop, [session], None, queue=False, **QUIET)
-    page.log.act(tab.act, asked, whole, **QUIET)
-    page.history.pick(chats.pick, [session], whole, **QUIET)
-    page.new_chat.click(chats.new_chat, [session], whole, **QUIET)
+    # opening a chat ends before an answer in it is followed: an update that comes while a page still mounts may be missed
+    opened = [
+        page.log.act(tab.act, asked, whole, **QUIET),
+        page.history.pick(chats.pick, [session], whole, **QUIET),
+        page.new_chat.click(chats.new_chat, [session], whole, **QUIET),
+        demo.load(chats.load, [session], whole, **QUIET),
+    ]
+    for event in opened:
+        event.then(tab.resume, [session], show, **QUIET)
     page.search.change(chats.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
-    demo.load(chats.load, [session], whole, **QUIET)
     demo.unload(tab.gone)
 
     page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
@@ -77,7 +82,7 @@ def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, ro
     """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
     headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
     _, address, _ = demo.launch(
-        server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), css=theme.css(), head=theme.head(),
+        server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(),
         max_threads=100, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
         prevent_thread_lock=True, share=False, app_kwargs={"middleware": [headers], "docs_url": None, "openapi_url": None},
     )  # fmt: skip

@@ -36,6 +36,7 @@ from ui.text import WORDS as W
 from ui.visitor import Session, Views, owner_of
 
 Updates = dict[Any, Any]
+DEMO = "local:demo"
 
 
 class ChatTab:
@@ -87,10 +88,9 @@ class ChatTab:
                 return await self._restart(chat, op, node, str(data.get("text") or ""), choices, session, request)
 
             source = self._answer(start, session, request)
-        elif op == "replay":
-            source = self.replay(str(data.get("name")), session, request)
         else:
-            source = self._small_act(op, node, model, session, panel, request)
+            yield await self._small_act(op, str(data.get("name") or node), session, request)
+            return
         async with aclosing(source) as updates:
             async for update in updates:
                 yield update
@@ -211,48 +211,56 @@ class ChatTab:
         shelf = await self.backend.shelf.entries(self.owner(request))
         return history_view(found, session.conversation_id, searching=bool(search), recordings=shelf)
 
-    async def replay(self, name: str, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
-        """A recorded run, as a chat of its own."""
-        recording = next((r for r in await self.backend.shelf.entries(self.owner(request)) if r.name == name), None)
+    async def replay(self, name: str, session: Session, request: gr.Request) -> Updates:
+        """Starts a recorded run as a chat of its own; `resume` follows it."""
+        chat, owner = await self.backend.open(), self.owner(request)
+        recording = next((r for r in await self.backend.shelf.entries(owner) if r.name == name), None)
         if recording is None:
-            raise gr.Error(W.no_such_chat)
-        session.conversation_id, model = None, f"replay:{recording.name}"
+            return {self.page.live: page_error(BadInput(W.no_such_chat, hint=W.reload))}
+        model = f"replay:{recording.name}"
         capabilities = await self.capabilities(model, session)
+        run = await chat.send(owner, session.access, None, recording.prompt, Choices(model, parameters_from({})))
+        session.conversation_id = run.conversation_id
+        self.backend.runs.watch(run, str(request.session_hash))
+        shown = await self.shown(chat, session, request, live_node=run.node_id, follow=True)
+        return {self.page.model: model, **for_model(self.page.panel, capabilities, {}), self.page.session: session, **shown}
 
-        async def start(chat: Chat) -> Run:
-            return await chat.send(self.owner(request), session.access, None, recording.prompt, Choices(model, parameters_from({})))
-
-        yield {self.page.model: model, **for_model(self.page.panel, capabilities, {})}
-        async with aclosing(self._answer(start, session, request)) as updates:
+    async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """Follows the open chat's answer where one is being written."""
+        run = self._running(session, request)
+        if run is None:
+            yield {self.page.live: gr.skip()}
+            return
+        async with aclosing(self.follow(await self.backend.open(), run, session, request)) as updates:
             async for update in updates:
                 yield update
 
-    async def _small_act(
-        self, op: str, node: str, model: str, session: Session, panel: Sequence[Any], request: gr.Request
-    ) -> AsyncGenerator[Updates, None]:
-        """What starts no answer: versions, deleting, the request of an answer, saving a recording, the demo model."""
+    def running_node(self, session: Session, request: gr.Request) -> str | None:
+        run = self._running(session, request)
+        return run.node_id if run else None
+
+    async def _small_act(self, op: str, which: str, session: Session, request: gr.Request) -> Updates:
+        """What starts no answer of its own: versions, deleting, a recorded run, saving a recording, the demo model."""
         chat, owner = await self.backend.open(), self.owner(request)
         try:
-            if op == "select":
-                self._not_busy(session, request)
-                await chat.history.select(owner, node)
-            elif op == "delete":
-                self._not_busy(session, request)
-                await chat.history.delete_turn(owner, node)
-            elif op == "record":
-                yield {self.page.files: self._recording(node, session, request)}
-                return
-            elif op == "use-demo":
-                yield {
-                    self.page.model: "local:demo",
-                    **for_model(self.page.panel, await self.capabilities("local:demo", session), {}),
-                }
-                return
-            yield await self.shown(chat, session, request)
+            match op:
+                case "replay":
+                    return await self.replay(which, session, request)
+                case "use-demo":
+                    return {self.page.model: DEMO, **for_model(self.page.panel, await self.capabilities(DEMO, session), {})}
+                case "record":
+                    return {self.page.files: self._recording(which, request)}
+                case "select":
+                    self._not_busy(session, request)
+                    await chat.history.select(owner, which)
+                case "delete":
+                    self._not_busy(session, request)
+                    await chat.history.delete_turn(owner, which)
+            return await self.shown(chat, session, request)
         except BackendError as error:
-            yield {self.page.live: page_error(error)}
+            return {self.page.live: page_error(error)}
 
-    def _recording(self, node: str, session: Session, request: gr.Request) -> dict[str, str]:
+    def _recording(self, node: str, request: gr.Request) -> dict[str, str]:
         run = self.backend.runs.of_node(node, self.owner(request))
         if run is None:
             raise BadInput(

@@ -43,7 +43,7 @@ class Settings:
         if values is None:
             values = (saved or {}).get(name)
         if values is None:
-            return {}
+            return {self.page.panel.preset: gr.skip()}
         return for_model(self.page.panel, await self.chat.capabilities(model, session), dict(values))
 
     async def save_preset(self, name: str, saved: dict[str, Any], model: str, session: Session, *panel: Any) -> Updates:

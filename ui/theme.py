@@ -17,14 +17,15 @@ def script(name: str) -> str:
     return (PAGE / f"{name}.js").read_text(encoding="utf-8")
 
 
-def css() -> str:
-    return (PAGE / "page.css").read_text(encoding="utf-8")
-
-
 def head() -> str:
-    """Runs before Gradio's own code: viewport for phones with an on-screen keyboard, keys, theme, panels."""
+    """Styles and scripts: viewport for phones with an on-screen keyboard, keys, theme, panels.
+
+    The styles go here and not into gradio's `css=`, which puts its own classes before every selector and breaks those that
+    begin with body inside a media query.
+    """
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
-    return f"{viewport}<script>{script('page')}</script>"
+    styles = (PAGE / "page.css").read_text(encoding="utf-8")
+    return f"{viewport}<style>{styles}</style><script>{script('page')}</script>"
 
 
 def theme() -> gr.themes.Base:

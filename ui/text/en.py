@@ -208,6 +208,7 @@ class English:
     }
     damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
     no_such_chat = "This chat is not here any more."
+    reload = "Reload the page and try again."
     busy = "An answer is still being written. Stop it first, or wait."
     # replay
     replay_speed = "Speed"
