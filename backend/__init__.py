@@ -14,7 +14,8 @@ from backend.engines import Access, Engines, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
 from backend.history import Conversation, ConversationSummary, History, Node
 from backend.provider import ListedModel
-from backend.runs import Run, Runs
+from backend.run import Run
+from backend.runs import Runs
 from backend.settings import REGION_HOSTS, Server, Settings, load_settings
 from backend.shelf import Shelf, ShelfEntry, recording_of
 from backend.snippets import snippets

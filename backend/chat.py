@@ -15,7 +15,8 @@ from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
 from backend.history import AnswerError, AnswerUpdate, Conversation, History, Node, NodeStatus
 from backend.pipeline import Pipeline
-from backend.runs import Run, Runs
+from backend.run import Run
+from backend.runs import Runs
 from backend.settings import Settings
 from backend.types import ChatRequest, GenerationParameters, Message
 

@@ -187,7 +187,7 @@ async def test_a_failed_run_is_recorded_with_its_sentence(scripted, tmp_path):
 async def test_the_recording_grows_while_the_run_goes_on_and_can_be_read_then(scripted, tmp_path):
     path, go_on = tmp_path / "run.jsonl", asyncio.Event()
     task = asyncio.create_task(record(scripted([*EVENTS[:5], go_on.wait, *EVENTS[5:]]), path))
-    while not path.exists() or len(load(path).events) < 5:  # noqa: ASYNC110 a file tells nobody that it grew
+    while not path.exists() or len(load(path).events) < 5:
         await asyncio.sleep(0.01)
     assert load(path).end == "stopped"
     go_on.set()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from backend.errors import ContentFiltered, StorageError
-from backend.runs import Run, Runs, TextBuffer
+from backend.run import Run, TextBuffer
+from backend.runs import Runs
 from backend.types import AnswerWasThinking, ChatRequest, Finished, Message, Started, TextDelta, ThinkingDelta, Usage
 
 REQUEST = ChatRequest("m", (Message("user", "hi"),))

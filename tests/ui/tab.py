@@ -84,7 +84,9 @@ class Tab:
 
     @property
     def titles(self) -> list[str]:
-        return [entry["title"] for group in self.shown[self.page.history]["groups"] for entry in group["entries"] if entry["kind"] == "open"]
+        return [
+            entry["title"] for group in self.shown[self.page.history]["groups"] for entry in group["entries"] if entry["kind"] == "open"
+        ]
 
     @property
     def note(self) -> str:
@@ -105,17 +107,24 @@ class Tab:
 
     async def act(self, op: str, node: str = "", *, on_update: Any = None, **data: Any) -> Tab:
         event = SimpleNamespace(_data={"op": op, "id": node, **data})
-        return await self.take(self.house.chat.act(event, self.model, self.session, self.request, *self.panel()), on_update)
+        await self.take(self.house.chat.act(event, self.model, self.session, self.request, *self.panel()), on_update)
+        return await self._resume(on_update) if op == "replay" else self
 
     async def pick(self, op: str, chat: str | None = None, **data: Any) -> Tab:
         event = SimpleNamespace(_data={"op": op, "id": chat, **data})
-        return await self.take(self.house.chats.pick(event, self.session, self.request))
+        self.take_one(await self.house.chats.pick(event, self.session, self.request))
+        return await self._resume(None)
 
     async def load(self, *, on_update: Any = None) -> Tab:
-        return await self.take(self.house.chats.load(self.session, self.request), on_update)
+        self.take_one(await self.house.chats.load(self.session, self.request))
+        return await self._resume(on_update)
 
     async def new_chat(self) -> Tab:
-        return await self.take(self.house.chats.new_chat(self.session, self.request))
+        self.take_one(await self.house.chats.new_chat(self.session, self.request))
+        return await self._resume(None)
+
+    async def _resume(self, on_update: Any) -> Tab:
+        return await self.take(self.house.chat.resume(self.session, self.request), on_update)
 
     async def search(self, words: str) -> Tab:
         self.take_one({self.page.history: await self.house.chats.search(words, self.session, self.request)})

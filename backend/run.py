@@ -1,0 +1,163 @@
+"""One answer in the making: what has arrived of it, its state, times and end. Knows no task, page or database."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backend.errors import BackendError, StorageError
+from backend.stopwatch import Stopwatch
+from backend.types import (
+    AnswerWasThinking,
+    ChatRequest,
+    Event,
+    Finished,
+    Retrying,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    Timing,
+    TokenDetail,
+    ToolCallDelta,
+    Usage,
+    Waiting,
+)
+
+RunState = Literal["queued", "loading", "reading", "thinking", "answering", "done", "stopped", "error"]
+
+
+class TextBuffer:
+    """Text that grows by small pieces; joined only when somebody looks."""
+
+    def __init__(self, text: str = "") -> None:
+        self._text, self._pieces = text, list[str]()
+
+    def append(self, piece: str) -> None:
+        if piece:
+            self._pieces.append(piece)
+
+    @property
+    def text(self) -> str:
+        if self._pieces:
+            self._text += "".join(self._pieces)
+            self._pieces.clear()
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text or self._pieces)
+
+
+@dataclass(eq=False)
+class Run:
+    """One answer in the making. `version` grows with every change; `log` keeps the events with their offset in seconds."""
+
+    owner: str
+    conversation_id: str
+    node_id: str
+    model: str
+    request: ChatRequest
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    region: str | None = None
+    state: RunState = "reading"
+    thinking: TextBuffer = field(default_factory=TextBuffer)
+    answer: TextBuffer = field(default_factory=TextBuffer)
+    thinking_tokens: int | None = None
+    waiting: Waiting | None = None
+    retrying: Retrying | None = None
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing | None = None
+    finish_reason: str | None = None
+    request_id: str | None = None
+    error: BackendError | None = None
+    storage_error: StorageError | None = None
+    started_s: float = field(default_factory=time.monotonic)
+    thinking_from_s: float | None = None
+    thinking_until_s: float | None = None
+    log: list[tuple[float, Event]] = field(default_factory=list)
+    version: int = 0
+    watchers: set[str] = field(default_factory=set)
+    unseen_since_s: float | None = None
+    _waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _watch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ("done", "stopped", "error")
+
+    def thinking_s(self) -> float | None:
+        """Seconds of thinking so far, by this machine's clock."""
+        if self.thinking_from_s is None:
+            return None
+        return (self.thinking_until_s or time.monotonic()) - self.thinking_from_s
+
+    def changed(self) -> None:
+        self.version += 1
+        if self.ended:
+            self._over.set()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_for_change(self, version: int, timeout_s: float) -> None:
+        """Returns once the run is newer than `version`, or after `timeout_s`, whichever comes first."""
+        if self.version != version:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await asyncio.wait([waiter], timeout=timeout_s)
+
+    async def wait_for_end(self, timeout_s: float) -> None:
+        """Returns once the run has ended, or after `timeout_s`."""
+        if not self.ended and timeout_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), timeout_s)
+
+    def take(self, event: Event) -> None:
+        """Takes one event of the stream into the run's state."""
+        self.log.append((time.monotonic() - self.started_s, event))
+        self._watch.see(event)
+        match event:
+            case Started():
+                pass
+            case Waiting():
+                self.waiting, self.state = event, event.stage
+            case Retrying():
+                self.retrying = event
+            case ThinkingDelta():
+                self.thinking_from_s = self.thinking_from_s or time.monotonic()
+                self.thinking.append(event.text)
+                self.thinking_tokens, self.state = event.tokens, "thinking"
+            case TextDelta():
+                self._answering()
+                self.answer.append(event.text)
+            case AnswerWasThinking():
+                self.thinking, self.answer = TextBuffer(self.thinking.text + self.answer.text), TextBuffer()
+                self.thinking_from_s, self.thinking_until_s = self.started_s, time.monotonic()
+            case ToolCallDelta() | TokenDetail():
+                self._answering()
+            case Finished():
+                self._close_thinking()
+                self.usage, self.timing = event.usage, event.timing
+                self.finish_reason, self.request_id, self.state = event.reason, event.request_id, "done"
+        self.changed()
+
+    def _answering(self) -> None:
+        self._close_thinking()
+        self.state = "answering"
+
+    def _close_thinking(self) -> None:
+        if self.thinking_from_s is not None and self.thinking_until_s is None:
+            self.thinking_until_s = time.monotonic()
+
+    def end(self, state: Literal["stopped", "error"], error: BackendError | None = None) -> None:
+        self._close_thinking()
+        self.state, self.error, self.timing = state, error, self._watch.timing()
+        if error is not None:
+            self.request_id = error.request_id
+        self.changed()
