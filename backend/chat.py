@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from backend.attachments import Attachment, as_prompt
 from backend.catalogue import check
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
-from backend.history import AnswerError, AnswerUpdate, History, Node, NodeStatus
+from backend.history import AnswerError, AnswerUpdate, Conversation, History, Node, NodeStatus
 from backend.pipeline import Pipeline
 from backend.runs import Run, Runs
 from backend.settings import Settings
@@ -69,7 +69,7 @@ class Chat:
             raise BadInput("The prompt is empty.", hint="Type a question or attach a file with text in it.")
         before: list[Node] = []
         if conversation_id is not None:
-            conversation = await self.history.load(owner, conversation_id)
+            conversation = await self.conversation(owner, conversation_id)
             before = list(conversation.path)
             if replaces is not None:
                 before = _above(before, replaces)
@@ -83,14 +83,14 @@ class Chat:
 
     async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """A new version of an answer, as its sibling: same question, the panel's present settings."""
-        conversation = await self.history.load(owner, conversation_id)
+        conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         request, pipeline = await self._prepare(access, owner, _messages(above), choices)
         return await self._start(owner, conversation_id, above[-1].id, request, pipeline, choices)
 
     async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """Writes on from an unfinished answer, as its sibling that begins with what was there."""
-        conversation = await self.history.load(owner, conversation_id)
+        conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         unfinished = conversation.nodes[node_id]
         messages = [*_messages(above), Message("assistant", unfinished.content, unfinished.thinking)]
@@ -99,6 +99,13 @@ class Chat:
             owner, conversation_id, above[-1].id, request, pipeline, choices, answer=unfinished.content, thinking=unfinished.thinking or ""
         )
         return run
+
+    async def conversation(self, owner: str, conversation_id: str) -> Conversation:
+        """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
+        stored = await self.history.load(owner, conversation_id)
+        runs = {node_id: self.runs.of_node(node_id, owner) for node_id in stored.nodes}
+        nodes = {node_id: _current(node, runs[node_id]) for node_id, node in stored.nodes.items()}
+        return replace(stored, nodes=nodes, path=tuple(nodes[node.id] for node in stored.path))
 
     def request_for(self, path: Sequence[Node], draft: str, attachments: Sequence[Attachment], choices: Choices) -> ChatRequest:
         """What would be sent now: the open branch, then the draft where there is one. For `show request` and the context meter."""
@@ -175,6 +182,13 @@ def _request(messages: Sequence[Message], choices: Choices) -> ChatRequest:
 async def save_runs(history: History, runs: Sequence[Run]) -> None:
     """Writes the present state of runs down, all in one transaction."""
     await history.write_answers([_update(run) for run in runs])
+
+
+def _current(node: Node, run: Run | None) -> Node:
+    if run is None:
+        return node
+    told = {f.name: getattr(_update(run), f.name) for f in fields(AnswerUpdate) if f.name != "node_id"}
+    return replace(node, **told)
 
 
 def _update(run: Run) -> AnswerUpdate:

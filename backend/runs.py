@@ -52,7 +52,8 @@ class TextBuffer:
         self._text, self._pieces = text, list[str]()
 
     def append(self, piece: str) -> None:
-        self._pieces.append(piece)
+        if piece:
+            self._pieces.append(piece)
 
     @property
     def text(self) -> str:

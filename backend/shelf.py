@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend.catalogue import ASSETS
+from backend.errors import BadInput
 from backend.recording import Recording, dumps, header_of, load, loads
 from backend.runs import Run
+
+log = logging.getLogger(__name__)
 
 SHIPPED = ASSETS / "recordings"
 
@@ -51,12 +55,21 @@ class Shelf:
         if self._shipped is None:
             self._shipped = [_entry(path.stem, load(path)) for path in sorted(SHIPPED.glob("*.jsonl"))]
         own = sorted(self._own(owner).glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return [*self._shipped, *(_entry(str(path), load(path)) for path in own)]
+        return [*self._shipped, *(entry for path in own if (entry := _own_entry(path)) is not None)]
 
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _own_entry(path: Path) -> ShelfEntry | None:
+    """One file that cannot be read must not hide the others, and with them the page."""
+    try:
+        return _entry(str(path), load(path))
+    except BadInput as error:
+        log.warning("recording left out: %s", error.message)
+        return None
 
 
 def _entry(name: str, recording: Recording) -> ShelfEntry:

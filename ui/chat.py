@@ -194,7 +194,7 @@ class ChatTab:
     async def open_conversation(self, chat: Chat, session: Session, request: gr.Request) -> Conversation | None:
         if session.conversation_id is None:
             return None
-        return await chat.history.load(self.owner(request), session.conversation_id)
+        return await chat.conversation(self.owner(request), session.conversation_id)
 
     async def _all_capabilities(self, conversation: Conversation | None, session: Session) -> dict[str, Capabilities]:
         found: dict[str, Capabilities] = {}

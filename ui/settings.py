@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,9 +119,9 @@ class Settings:
     async def add_server(self, url: str, key: str, session: Session) -> Updates:
         """Asks a server for its models and puts them into the picker."""
         address = (url or "").strip().rstrip("/")
-        if not address.startswith(("http://", "https://")) or not urlsplit(address).hostname:
+        name = _server_name(address)
+        if name is None:
             return self._note(BadInput(W.connect_url_bad, hint=""))
-        name = f"{urlsplit(address).hostname}-{urlsplit(address).port or 443}".replace(":", "-")[:40]
         server = Server(name=name, base_url=address, api_key=SecretStr(key.strip()) if (key or "").strip() else None)
         try:
             models = await self.backend.engines.list_models(server)
@@ -163,3 +164,15 @@ class Settings:
     async def export_all(self, request: gr.Request) -> dict[str, str]:
         chat = await self.backend.open()
         return download("chats.json", await chat.history.export_all(self.chat.owner(request)), "application/json")
+
+
+def _server_name(address: str) -> str | None:
+    """What a server is called in the picker: host and port, in the letters a name may have; `None` for what is no address."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port or an IPv6 address that is none
+        return None
+    if parts.scheme not in ("http", "https") or not host:
+        return None
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{host}-{port or (80 if parts.scheme == 'http' else 443)}")[-40:]

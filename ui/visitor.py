@@ -14,7 +14,7 @@ from backend import Access
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
-_TOKEN = re.compile(r"^[A-Za-z0-9_-]{32,64}$")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
 
 
 @dataclass

@@ -84,7 +84,9 @@ class Tab:
 
     @property
     def titles(self) -> list[str]:
-        return [entry["title"] for group in self.shown[self.page.history]["groups"] for entry in group["entries"] if entry["kind"] == "open"]
+        return [
+            entry["title"] for group in self.shown[self.page.history]["groups"] for entry in group["entries"] if entry["kind"] == "open"
+        ]
 
     @property
     def note(self) -> str:

@@ -23,9 +23,7 @@ def talk(*turns, **options):
     return ChatRequest("demo", turns, **options)
 
 
-@pytest.mark.parametrize(
-    ("template", "thinking"), [(PLAIN, "never"), (OPENS, "always"), (HYBRID, "switch"), (SILENT, "unknown")]
-)
+@pytest.mark.parametrize(("template", "thinking"), [(PLAIN, "never"), (OPENS, "always"), (HYBRID, "switch"), (SILENT, "unknown")])
 def test_the_template_tells_whether_a_model_thinks(template, thinking):
     assert thinking_of(template) == thinking
 

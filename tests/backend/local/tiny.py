@@ -30,9 +30,7 @@ _TURNS = (
 )
 PLAIN = _TURNS + "{% endif %}"
 OPENS = _TURNS.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}") + "<think>\n{% endif %}"
-HYBRID = (
-    _TURNS + "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
-)
+HYBRID = _TURNS + "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 SILENT = _TURNS.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}") + "{% endif %}"  # thinks? nobody knows
 
 

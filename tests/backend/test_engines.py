@@ -1,0 +1,260 @@
+"""From names to routes: who is reached with which key, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import SecretStr
+
+from backend.catalogue import catalogue
+from backend.engines import MAX_PROVIDERS, Access, Engines, ModelChoice, is_private
+from backend.errors import AuthError, BadInput, ConfigError, Unavailable, UnknownModel
+from backend.settings import REGION_HOSTS, Server, load_settings
+from tests.emulator import running_emulator
+from tests.running_page import free_port
+
+NEXT = "dashscope:qwen3-next-80b-a3b-thinking"
+KEY = SecretStr("sk-visitor")
+NOBODY = Access()
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    with running_emulator() as base_url:
+        yield base_url
+
+
+@pytest.fixture
+async def engines():
+    built: list[Engines] = []
+
+    def build(**settings) -> Engines:
+        built.append(Engines(load_settings(**settings), catalogue()))
+        return built[-1]
+
+    yield build
+    for each in built:
+        await each.aclose()
+
+
+# ---------------------------------------------------------------- names
+@pytest.mark.parametrize(
+    "name", ["", "qwen-plus", "dashscope:", "server:", ":x", "nowhere:x", "server:gone/x", "server:default", "server:/x"]
+)
+async def test_a_name_that_leads_nowhere_is_an_unknown_model_with_a_hint(engines, name):
+    with pytest.raises(UnknownModel) as caught:
+        await engines(dashscope_api_key="k").routes(name, NOBODY)
+    assert caught.value.hint
+
+
+async def test_each_engine_by_its_name(engines):
+    built = engines(dashscope_api_key="k", openai_base_url="http://127.0.0.1:9/v1")
+    found = {}
+    for name in (NEXT, "server:default/org/model", "local:demo", "local:./folder", "replay:python-code"):
+        (route,) = await built.routes(name, NOBODY)
+        found[name] = (type(route.provider).__name__, route.model, route.region)
+    assert found == {
+        NEXT: ("OpenAICompatibleProvider", "qwen3-next-80b-a3b-thinking", "singapore"),
+        "server:default/org/model": ("OpenAICompatibleProvider", "org/model", None),
+        "local:demo": ("LocalProvider", "demo", None),
+        "local:./folder": ("LocalProvider", "./folder", None),
+        "replay:python-code": ("ReplayProvider", "python-code", None),
+    }
+
+
+async def test_the_native_protocol_where_asked_for(engines):
+    (route,) = await engines(dashscope_api_key="k", dashscope_protocol="native").routes(NEXT, NOBODY)
+    assert type(route.provider).__name__ == "DashScopeNativeProvider"
+
+
+async def test_a_provider_is_built_once_a_place_and_key(engines):
+    built = engines(dashscope_api_key="k")
+    one, again = [(await built.routes(NEXT, NOBODY))[0].provider for _ in range(2)]
+    other = (await built.routes(NEXT, Access(KEY)))[0].provider
+    assert one is again and other is not one
+
+
+async def test_no_more_connections_are_held_than_the_limit(engines):
+    built = engines()
+    for number in range(MAX_PROVIDERS + 5):
+        await built.routes(NEXT, Access(SecretStr(f"k{number}")))
+    assert len(built._providers) == MAX_PROVIDERS
+
+
+# ---------------------------------------------------------------- regions
+async def test_fail_over_follows_the_order_of_the_regions_that_have_a_key(engines):
+    built = engines(dashscope_region="beijing,singapore,virginia", dashscope_api_key_beijing="b", dashscope_api_key_virginia="v")
+    assert [route.region for route in await built.routes(NEXT, NOBODY)] == ["beijing", "virginia"]
+    assert [r.region for r in await engines(dashscope_region="virginia,beijing", dashscope_api_key="k").routes(NEXT, NOBODY)] == [
+        "virginia",
+        "beijing",
+    ]
+
+
+async def test_a_visitors_key_is_used_alone_and_in_its_own_region(engines):
+    built = engines(dashscope_region="beijing,singapore", dashscope_api_key="owner")
+    (route,) = await built.routes(NEXT, Access(KEY, "virginia"))
+    assert route.region == "virginia"
+    (route,) = await built.routes(NEXT, Access(KEY))
+    assert route.region == "beijing"
+
+
+async def test_without_a_key_the_error_tells_where_to_put_one(engines):
+    with pytest.raises(ConfigError) as caught:
+        await engines().routes(NEXT, NOBODY)
+    assert "DASHSCOPE_API_KEY" in caught.value.hint and "Connect" in caught.value.hint
+
+
+async def test_what_a_hosted_model_can_do_is_known_without_a_key(engines):
+    found = await engines().capabilities(NEXT, NOBODY)
+    assert found.known and found.thinking == "always" and found.name == NEXT
+
+
+@pytest.mark.parametrize("region", list(REGION_HOSTS))
+def test_the_place_that_is_shown_is_the_regions_and_holds_no_key(engines, region):
+    place = engines(dashscope_region=region, dashscope_api_key="sk-own").place(NEXT, NOBODY)
+    assert (place.engine, place.base_url) == ("dashscope", REGION_HOSTS[region])
+    assert "sk-own" not in repr(place)
+
+
+# ---------------------------------------------------------------- choices
+async def test_the_picker_without_a_key_shows_what_works_first(engines):
+    choices = await engines().choices(NOBODY)
+    assert choices[0].name == "local:demo" and choices[0].ready
+    hosted = [c for c in choices if c.name.startswith("dashscope:")]
+    assert len(hosted) == sum(c.engine == "dashscope" for c in catalogue().models)
+    assert not any(c.ready for c in hosted) and "key" in hosted[0].place
+
+
+@pytest.mark.parametrize(("settings", "access"), [({"dashscope_api_key": "k"}, NOBODY), ({}, Access(KEY))])
+async def test_the_picker_with_a_key_shows_hosted_models_first(engines, settings, access):
+    choices = await engines(**settings).choices(access)
+    assert choices[0].name.startswith("dashscope:") and choices[0].ready and choices[-1].name == "local:demo"
+    assert "Singapore" in choices[0].place
+
+
+async def test_servers_are_asked_and_one_that_fails_does_not_hide_the_others(engines, emulator):
+    servers = (Server(name="gone", base_url=f"http://127.0.0.1:{free_port()}/v1"), Server(name="here", base_url=f"{emulator}/v1"))
+    choices = await engines(servers=servers).choices(NOBODY)
+    assert choices[0].name.startswith("server:here/") and not [c for c in choices if c.name.startswith("server:gone")]
+    assert "Qwen3-Next 80B-A3B Thinking" in {c.title for c in choices if c.name.startswith("server:here/")}
+
+
+async def test_a_model_folder_given_at_the_start_is_in_the_picker(engines):
+    choices = await engines(model="local:./my-model").choices(NOBODY)
+    assert choices[0].name == "local:./my-model"
+
+
+DEMO = ModelChoice("local:demo", "Demo", "here")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "choices", "found"),
+    [
+        (None, [DEMO, ModelChoice(NEXT, "t", "p", ready=False)], "local:demo"),
+        (None, [ModelChoice("dashscope:qwen-plus", "t", "p"), ModelChoice(NEXT, "t", "p"), DEMO], NEXT),
+        (None, [ModelChoice("server:a/b", "t", "p"), DEMO], "server:a/b"),
+        ("dashscope:qwen-flash", [DEMO], "dashscope:qwen-flash"),
+    ],
+)
+def test_the_default_model(engines, wanted, choices, found):
+    assert engines(model=wanted).default_model(choices) == found
+
+
+# ---------------------------------------------------------------- keys and servers
+async def test_a_key_is_checked_by_listing_models(engines, emulator):
+    built = engines(dashscope_base_url=emulator)
+    assert await built.check_dashscope_key(Access(KEY, "singapore")) > 0
+    with pytest.raises(AuthError) as caught:
+        await built.check_dashscope_key(Access(SecretStr("sk-wrong"), "singapore"))
+    assert "region" in caught.value.hint and "sk-wrong" not in str(caught.value) + caught.value.hint
+
+
+async def test_a_server_that_is_not_there_is_unavailable(engines):
+    with pytest.raises(Unavailable):
+        await engines().list_models(Server(name="gone", base_url=f"http://127.0.0.1:{free_port()}/v1"))
+
+
+async def test_what_a_visitor_brought_is_not_in_its_repr():
+    access = Access(KEY).with_server(Server(name="a", base_url="http://h/v1", api_key=SecretStr("sk-server")))
+    assert "sk-visitor" not in repr(access) and "sk-server" not in repr(access)
+
+
+def test_a_server_added_again_replaces_the_first():
+    access = NOBODY.with_server(Server(name="a", base_url="http://one/v1")).with_server(Server(name="a", base_url="http://two/v1"))
+    assert [s.base_url for s in access.servers] == ["http://two/v1"] and NOBODY.servers == ()
+
+
+async def test_a_visitors_server_is_only_theirs(engines):
+    built = engines()
+    mine = NOBODY.with_server(Server(name="mine", base_url="http://127.0.0.1:9/v1"))
+    assert (await built.routes("server:mine/m", mine))[0].model == "m"
+    with pytest.raises(UnknownModel):
+        await built.routes("server:mine/m", NOBODY)
+
+
+# ---------------------------------------------------------------- private addresses
+@pytest.mark.parametrize(
+    ("url", "private"),
+    [
+        ("http://127.0.0.1:8000/v1", True),
+        ("http://127.9.9.9/v1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://10.1.2.3/v1", True),
+        ("http://172.16.0.1/v1", True),
+        ("http://192.168.1.1/v1", True),
+        ("http://169.254.169.254/latest/meta-data", True),
+        ("http://100.64.0.1/v1", True),
+        ("http://0.0.0.0/v1", True),
+        ("http://[::1]:8000/v1", True),
+        ("http://[fe80::1]/v1", True),
+        ("http://[fd00::1]/v1", True),
+        ("http://[::ffff:127.0.0.1]/v1", True),
+        ("http://[::ffff:10.0.0.1]/v1", True),
+        ("http://2130706433/v1", True),
+        ("http://0x7f000001/v1", True),
+        ("http://user@127.0.0.1/v1", True),
+        ("http:///v1", True),
+        ("http://93.184.216.34/v1", False),
+        ("https://8.8.8.8:8443/v1", False),
+        ("http://[2606:4700:4700::1111]/v1", False),
+    ],
+)
+async def test_is_private(url, private):
+    assert await is_private(url) is private
+
+
+async def test_a_host_that_cannot_be_resolved_counts_as_private(monkeypatch):
+    async def fails(*args, **kwargs):
+        raise OSError("no such host")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fails)
+    assert await is_private("http://nowhere.example/v1") is True
+
+
+async def test_one_private_address_among_public_ones_is_enough(monkeypatch):
+    async def both(*args, **kwargs):
+        return [(2, 1, 6, "", ("93.184.216.34", 0)), (2, 1, 6, "", ("10.0.0.1", 0))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    assert await is_private("http://two-faced.example/v1") is True
+
+
+@pytest.mark.parametrize("reach", ["list", "route"])
+async def test_on_a_public_host_a_visitors_private_server_is_not_called(engines, emulator, reach):
+    server = Server(name="inside", base_url=f"{emulator}/v1")
+    built = engines(public=True)
+    with pytest.raises(BadInput, match="private addresses"):
+        await (built.list_models(server) if reach == "list" else built.routes("server:inside/m", NOBODY.with_server(server)))
+
+
+async def test_on_a_public_host_the_owners_own_private_server_may_be_called(engines, emulator):
+    built = engines(public=True, servers=(Server(name="own", base_url=f"{emulator}/v1"),))
+    assert (await built.routes("server:own/m", NOBODY))[0].model == "m"
+
+
+async def test_a_visitor_cannot_pass_as_the_owners_server(engines, emulator):
+    built = engines(public=True, servers=(Server(name="own", base_url="http://10.0.0.1/v1"),))
+    with pytest.raises(BadInput, match="private addresses"):
+        await built.routes("server:own/m", NOBODY.with_server(Server(name="own", base_url=f"{emulator}/v1")))

@@ -1,0 +1,160 @@
+"""Whose chats a request may see, which view a tab shows, and the headers of every answer."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from ui.visitor import COOKIE, LOCAL_OWNER, PageHeaders, Session, Views, owner_of
+
+TOKEN = "t" * 43
+
+
+def request(**cookies: str) -> SimpleNamespace:
+    return SimpleNamespace(session_hash="abc", cookies=cookies)
+
+
+# ---------------------------------------------------------------- owners
+def test_everyone_on_a_private_host_is_its_owner():
+    assert owner_of(request(), public=False) == owner_of(request(**{COOKIE: TOKEN}), public=False) == LOCAL_OWNER
+
+
+def test_a_browser_of_a_public_host_is_known_by_its_cookie():
+    assert owner_of(request(**{COOKIE: TOKEN}), public=True) == f"visitor:{TOKEN}"
+
+
+@pytest.mark.parametrize("cookie", ["", "short", "x" * 65, "../" + "x" * 40, "a" * 40 + "\n", "local", "visitor:" + TOKEN])
+def test_a_cookie_that_is_none_of_ours_gives_this_tab_only(cookie):
+    assert owner_of(request(**{COOKIE: cookie}), public=True) == "session:abc"
+
+
+def test_no_visitor_is_ever_the_owner_of_the_machine():
+    assert owner_of(request(), public=True) != LOCAL_OWNER
+
+
+# ---------------------------------------------------------------- views
+def test_a_view_is_shown_until_the_page_moves_on():
+    views = Views()
+    first = views.move("a")
+    assert views.shows("a", first) and not views.shows("b", first)
+    second = views.move("a")
+    assert views.shows("a", second) and not views.shows("a", first)
+
+
+def test_other_tabs_do_not_end_a_view():
+    views = Views()
+    first = views.move("a")
+    views.move("b"), views.forget("b")
+    assert views.shows("a", first)
+
+
+def test_a_closed_tab_shows_nothing():
+    views = Views()
+    first = views.move("a")
+    views.forget("a"), views.forget("never-there")
+    assert not views.shows("a", first)
+
+
+def test_sessions_do_not_share_what_was_typed_in():
+    assert Session().access is not None and Session() == Session() and Session() is not Session()
+
+
+# ---------------------------------------------------------------- headers
+class Page:
+    """The middleware around an app that answers 200 with one header; `seen` are the owners that it told of."""
+
+    def __init__(self, *, public: bool) -> None:
+        self.seen: list[str] = []
+        self.asked = 0
+        self.middleware = PageHeaders(self._app, public=public, on_page=self.seen.append)
+
+    async def _app(self, scope, receive, send) -> None:
+        self.asked += 1
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-own", b"kept")]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def get(self, path: str = "/", *, scheme: str = "http", kind: str = "http", **headers: str) -> tuple[int, list[tuple[str, str]]]:
+        sent = []
+
+        async def send(message) -> None:
+            sent.append(message)
+
+        raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await self.middleware({"type": kind, "path": path, "scheme": scheme, "headers": raw}, None, send)
+        return sent[0]["status"], [(k.decode(), v.decode()) for k, v in sent[0]["headers"]]
+
+
+def cookies(headers: list[tuple[str, str]]) -> list[str]:
+    return [value for name, value in headers if name == "set-cookie"]
+
+
+@pytest.mark.parametrize("path", ["/", "/gradio_api/queue/join", "/assets/x.js", "/anything"])
+@pytest.mark.parametrize("public", [True, False])
+async def test_every_answer_carries_the_policy_and_its_own_headers(path, public):
+    _, headers = await Page(public=public).get(path)
+    found = dict(headers)
+    policy = {part.split()[0]: part.split()[1:] for part in found["content-security-policy"].split("; ")}
+    assert policy["default-src"] == ["'self'"] and policy["object-src"] == ["'none'"] and policy["connect-src"] == ["'self'"]
+    assert not any("http" in source for source in policy["img-src"] + policy["script-src"])  # nothing from elsewhere
+    assert ("https://huggingface.co" in policy["frame-ancestors"]) == public
+    assert found["x-content-type-options"] == "nosniff" and found["referrer-policy"] == "same-origin" and found["x-own"] == "kept"
+
+
+async def test_a_new_visitor_of_a_public_host_gets_a_cookie_that_scripts_cannot_read():
+    page = Page(public=True)
+    (cookie,) = cookies((await page.get())[1])
+    token = re.match(rf"{COOKIE}=([A-Za-z0-9_-]+);", cookie)[1]
+    assert "HttpOnly" in cookie and "Path=/" in cookie and "SameSite=Lax" in cookie and "Secure" not in cookie
+    assert page.seen == [f"visitor:{token}"] == [owner_of(request(**{COOKIE: token}), public=True)]
+
+
+async def test_a_visitor_who_has_the_cookie_gets_no_other():
+    page = Page(public=True)
+    _, headers = await page.get(cookie=f"a=b; {COOKIE}={TOKEN}; c=d")
+    assert cookies(headers) == [] and page.seen == [f"visitor:{TOKEN}"]
+
+
+@pytest.mark.parametrize("value", ["x", "", "visitor", "a" * 70, '"' + "a" * 40 + "<" + '"'])
+async def test_a_cookie_that_is_none_of_ours_is_replaced(value):
+    page = Page(public=True)
+    (cookie,) = cookies((await page.get(cookie=f"{COOKIE}={value}"))[1])
+    assert value == "" or f"{COOKIE}={value};" not in cookie
+
+
+async def test_two_visitors_get_two_tokens():
+    page = Page(public=True)
+    assert cookies((await page.get())[1]) != cookies((await page.get())[1])
+
+
+@pytest.mark.parametrize("asked", [{"scheme": "https"}, {"x_forwarded_proto": "https"}])
+async def test_over_https_the_cookie_works_inside_the_hubs_frame(asked):
+    (cookie,) = cookies((await Page(public=True).get(**asked))[1])
+    assert "SameSite=None" in cookie and "Secure" in cookie and "Partitioned" in cookie and "HttpOnly" in cookie
+
+
+async def test_a_private_host_sets_no_cookie_and_tells_of_its_owner():
+    page = Page(public=False)
+    assert cookies((await page.get())[1]) == [] and page.seen == [LOCAL_OWNER]
+
+
+async def test_only_the_page_itself_counts_as_a_load():
+    page = Page(public=True)
+    for path in ("/gradio_api/heartbeat/x", "/assets/x.js", "/theme.css"):
+        _, headers = await page.get(path)
+        assert cookies(headers) == []
+    assert page.seen == []
+
+
+@pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/gradio_api/monitoring/x"])
+async def test_gradios_monitoring_is_not_reachable(path):
+    page = Page(public=False)
+    status, _ = await page.get(path)
+    assert status == 404 and page.asked == 0
+
+
+async def test_what_is_no_http_request_passes_untouched():
+    page = Page(public=True)
+    _, headers = await page.get(kind="lifespan")
+    assert headers == [("x-own", "kept")] and page.seen == []
