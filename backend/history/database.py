@@ -10,11 +10,11 @@ import asyncio
 import importlib.util
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, event, insert, inspect, select, text
 from sqlalchemy.engine import URL, make_url
@@ -26,6 +26,8 @@ from backend.history.failures import sqlite_code, storage_errors
 from backend.history.schema import SCHEMA_VERSION, meta, metadata, to_json
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FILE_NAME = "history.db"
 BUSY_TIMEOUT_S = 3.0
@@ -43,6 +45,7 @@ class Database:
         self._engine = engine
         self._writer = engine.execution_options(playground_writes=True)
         self._one_writer = asyncio.Lock()
+        self._at_work: set[asyncio.Task[Any]] = set()
 
     @classmethod
     async def open(cls, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
@@ -66,7 +69,18 @@ class Database:
         return database
 
     async def aclose(self) -> None:
+        await asyncio.gather(*self._at_work, return_exceptions=True)
         await self._engine.dispose()
+
+    async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Waits for `work`; where that waiting is cancelled, `work` goes on to its end all the same.
+
+        A driver that is cut off between taking a lock and saying so would keep the lock until it is collected.
+        """
+        task = asyncio.create_task(work)
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        return await asyncio.shield(task)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:

@@ -1,4 +1,4 @@
-"""Chats as files: the JSON form, whole trees with the open branch, checked field by field as it is read back.
+"""Chats as files: the JSON form, whole trees with the open branch, checked field by field as it is read back. Knows no database.
 
 Ids in a file tie its turns together and are made anew on import; who owned it is not written and not asked.
 """
@@ -15,9 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from backend.attachments import Attachment
 from backend.errors import BadInput
 from backend.history.records import AnswerError, Conversation, Node, NodeStatus
-from backend.types import Role, Timing, Usage
+from backend.types import Timing, Usage
 
-FORMAT = "qwen3-next-playground chats"
 VERSION = 1
 MAX_IMPORT_CHARS = 100_000_000
 _MEND = "Choose a file that was exported from this page, as it was saved."
@@ -37,11 +36,13 @@ Moment = Annotated[datetime, AfterValidator(_in_utc)]
 Id = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class Turn(BaseModel):
+class FileTurn(BaseModel):
+    """One turn. Ids mean something inside their file only."""
+
     model_config = ConfigDict(frozen=True)
     id: Id
     parent: Id | None = None
-    role: Role
+    role: Literal["user", "assistant"]
     content: str
     thinking: str | None = None
     attachments: tuple[Attachment, ...] = ()
@@ -57,7 +58,7 @@ class Turn(BaseModel):
     region: Annotated[str, Field(max_length=40)] | None = None
 
 
-class Chat(BaseModel):
+class FileChat(BaseModel):
     """One conversation. A turn stands after its parent; `path` is the open branch from root to leaf."""
 
     model_config = ConfigDict(frozen=True)
@@ -67,19 +68,18 @@ class Chat(BaseModel):
     parameters: Parameters = Field(default_factory=dict)
     created_at: Moment | None = None
     updated_at: Moment | None = None
-    nodes: tuple[Turn, ...]
+    nodes: tuple[FileTurn, ...]
     path: tuple[Id, ...] = ()
 
 
 class Envelope(BaseModel):
     format: Literal["qwen3-next-playground chats"]
     version: Literal[1]
-    exported_at: Moment | None = None
-    conversations: tuple[Chat, ...]
+    conversations: tuple[FileChat, ...]
 
 
-def chat_of(conversation: Conversation) -> Chat:
-    return Chat(
+def chat_of(conversation: Conversation) -> FileChat:
+    return FileChat(
         title=conversation.title,
         pinned=conversation.pinned,
         model=conversation.model,
@@ -91,11 +91,11 @@ def chat_of(conversation: Conversation) -> Chat:
     )
 
 
-def _turn_of(node: Node) -> Turn:
-    return Turn(
+def _turn_of(node: Node) -> FileTurn:
+    return FileTurn(
         id=node.id,
         parent=node.parent_id,
-        role=node.role,
+        role="user" if node.role == "user" else "assistant",
         content=node.content,
         thinking=node.thinking,
         attachments=node.attachments,
@@ -115,24 +115,30 @@ def _turn_of(node: Node) -> Turn:
 def to_text(chats: Sequence[Conversation]) -> str:
     envelope = Envelope(
         format="qwen3-next-playground chats",
-        version=VERSION,
-        exported_at=datetime.now(UTC),
+        version=1,
         conversations=tuple(map(chat_of, chats)),
     )
     return envelope.model_dump_json(indent=2, exclude_none=True)
 
 
-def from_text(text: str, filename: str) -> tuple[Chat, ...]:
-    """The chats of a JSON file. Raises `BadInput` that names the line or field that is wrong."""
+def check_size(text: str, filename: str) -> None:
+    if len(text) > MAX_IMPORT_CHARS:
+        most = f"{MAX_IMPORT_CHARS / 1e6:.0f}"
+        raise BadInput(f"{filename} is too large: the most is {most} million characters.", hint="Export and import single chats.")
+
+
+def from_text(text: str, filename: str) -> tuple[FileChat, ...]:
+    """The chats of a JSON file, parents before their children. Raises `BadInput` that names the line or field that is wrong."""
+    check_size(text, filename)
     try:
         chats = Envelope.model_validate_json(text.encode("utf-8", "replace")).conversations
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":
-            raise BadInput(f"{filename} is not valid JSON: {first['msg']}.", hint=_MEND) from None
-        raise BadInput(f"{filename} cannot be read: {_where(first['loc'])}: {first['msg']}.", hint=_MEND) from None
+            raise BadInput(f"{filename} cannot be imported: {first['msg']}.", hint=_MEND) from None
+        raise BadInput(f"{filename} cannot be imported: {_where(first['loc'])}: {first['msg']}.", hint=_MEND) from None
     for number, chat in enumerate(chats):
-        _check_tree(chat, f"{filename} cannot be read: conversations[{number}]")
+        _check_tree(chat, f"{filename} cannot be imported: conversations[{number}]")
     return chats
 
 
@@ -140,7 +146,7 @@ def _where(loc: tuple[str | int, ...]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
 
 
-def _check_tree(chat: Chat, where: str) -> None:
+def _check_tree(chat: FileChat, where: str) -> None:
     seen: set[str] = set()
     parents: dict[str, str | None] = {}
     for number, turn in enumerate(chat.nodes):

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from backend.errors import StorageError
 
@@ -89,7 +89,7 @@ def storage_error(error: Exception) -> StorageError:
         return StorageError(message, hint=hint, code=state)
     if isinstance(cause, PermissionError | FileExistsError | NotADirectoryError | FileNotFoundError):
         message, hint = NOT_WRITABLE
-    elif isinstance(cause, OSError | TimeoutError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+    elif isinstance(cause, OSError | TimeoutError) or isinstance(error, OperationalError):  # no SQLSTATE: never got through
         message, hint = UNREACHABLE
     else:
         message, hint = OTHER

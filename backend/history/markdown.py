@@ -13,13 +13,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history.exchange import VERSION, Chat, Turn
+from backend.history.exchange import VERSION, FileChat, FileTurn, check_size
 from backend.history.records import Conversation, Node
 
 _HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
-_MARK = re.compile(r"^<!-- playground:(conversation|turn|thinking|attachment|text)(?: (\{.*\}))? -->$")
+_MARK = re.compile(r"<!-- playground:(conversation|turn|thinking|attachment|text)(?: (\{.*\}))? -->")
 _LOOKS_LIKE_MARK = re.compile(r"^<!-- \\*playground:", re.MULTILINE)
 _ESCAPED_MARK = re.compile(r"^<!-- \\(\\*playground:)", re.MULTILINE)
 _FOLD_END = "\n\n</details>"
@@ -63,17 +62,20 @@ def _folded(summary: str, text: str) -> list[str]:
     return [f"<details><summary>{shown}</summary>", "", _escaped(text) + _FOLD_END, ""]
 
 
-def from_text(text: str, filename: str) -> Chat:
+def from_text(text: str, filename: str) -> tuple[FileChat]:
     """The chat of a Markdown file. Raises `BadInput` that names the line that is wrong."""
-    lines = text.replace("\r\n", "\n").split("\n")
+    check_size(text, filename)
+    if text.partition("\n")[0].endswith("\r"):  # an editor has changed all line ends
+        text = text.replace("\r\n", "\n")
+    lines = text.split("\n")
     head: dict[str, Any] | None = None
     turns: list[dict[str, Any]] = []
-    marks = [(number, found) for number, line in enumerate(lines) if (found := _MARK.match(line))]
+    marks = [(number, found) for number, line in enumerate(lines) if (found := _MARK.fullmatch(line))]
     if not marks or marks[0][1][1] != "conversation":
-        raise BadInput(f"{filename} cannot be read: line 1: it does not begin as an exported chat does.", hint=_MEND)
+        raise BadInput(f"{filename} cannot be imported: line 1: it does not begin as an exported chat does.", hint=_MEND)
     ends = [number for number, _ in marks[1:]] + [len(lines)]
     for (number, found), end in zip(marks, ends, strict=True):
-        kind, values = found[1], _values(found[2], f"{filename} cannot be read: line {number + 1}")
+        kind, values = found[1], _values(found[2], f"{filename} cannot be imported: line {number + 1}")
         body = lines[number + 1 : end]
         if kind == "conversation" and head is None:
             head = values
@@ -86,8 +88,8 @@ def from_text(text: str, filename: str) -> Chat:
         elif turns and kind == "attachment":
             turns[-1].setdefault("attachments", []).append({**values, "text": _unfolded(body)})
         else:
-            raise BadInput(f"{filename} cannot be read: line {number + 1}: '{kind}' does not belong here.", hint=_MEND)
-    return _checked(head or {}, turns, filename)
+            raise BadInput(f"{filename} cannot be imported: line {number + 1}: '{kind}' does not belong here.", hint=_MEND)
+    return (_checked(head or {}, turns, filename),)
 
 
 def _values(found: str | None, where: str) -> dict[str, Any]:
@@ -109,21 +111,21 @@ def _unfolded(lines: list[str]) -> str:
     return _ESCAPED_MARK.sub(r"<!-- \1", text)
 
 
-def _checked(head: dict[str, Any], turns: list[dict[str, Any]], filename: str) -> Chat:
-    made: list[Turn] = []
+def _checked(head: dict[str, Any], turns: list[dict[str, Any]], filename: str) -> FileChat:
+    made: list[FileTurn] = []
     if head.get("version") != VERSION:
-        raise BadInput(f"{filename} cannot be read: line 1: version: only {VERSION} is known here.", hint=_MEND)
+        raise BadInput(f"{filename} cannot be imported: line 1: version: only {VERSION} is known here.", hint=_MEND)
     for values in turns:
         line = values.pop("line") + 1
         try:
-            made.append(Turn.model_validate(values))
+            made.append(FileTurn.model_validate(values))
         except ValidationError as error:
-            raise BadInput(f"{filename} cannot be read: line {line}: {_first(error)}", hint=_MEND) from None
+            raise BadInput(f"{filename} cannot be imported: line {line}: {_first(error)}", hint=_MEND) from None
     try:
         fields = {k: v for k, v in head.items() if k in ("title", "model", "parameters")}
-        return Chat(**fields, nodes=tuple(made), path=tuple(turn.id for turn in made))
+        return FileChat(**fields, nodes=tuple(made), path=tuple(turn.id for turn in made))
     except ValidationError as error:
-        raise BadInput(f"{filename} cannot be read: line 1: {_first(error)}", hint=_MEND) from None
+        raise BadInput(f"{filename} cannot be imported: line 1: {_first(error)}", hint=_MEND) from None
 
 
 def _first(error: ValidationError) -> str:

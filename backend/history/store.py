@@ -13,45 +13,44 @@ Knows nothing of engines, runs or the page.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, exists, insert, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import delete, insert, select, update
 
-from backend.attachments import Attachment, display_name
+from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history import exchange, markdown
+from backend.history import exchange, markdown, statements
 from backend.history.database import BUSY_TIMEOUT_S, Database
-from backend.history.records import (
-    AnswerUpdate,
-    Conversation,
-    ConversationSummary,
-    Node,
-    answer_values,
-    moment,
-    node_from,
-    stored_attachments,
-)
+from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Node, moment, node_from, stored_attachments
 from backend.history.schema import conversations, folded, nodes
-from backend.history.tree import Link, below, children_of, neighbour, open_path
+from backend.history.tree import Link, children_of, open_path
 from backend.types import Role
 
 STALE_AFTER_S = 60.0
-PREVIEW_CHARS, TITLE_CHARS, SEARCH_CHARS = 80, 200, 200
+P = ParamSpec("P")
+T = TypeVar("T")
 
-_NODE_COLUMNS = [column for column in nodes.c if column.name != "folded"]
-_SUMMARY_COLUMNS = [conversations.c[n] for n in ("id", "title", "preview", "pinned", "updated_at", "model")]
+
+def _to_the_end(
+    method: Callable[Concatenate[History, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[History, P], Coroutine[Any, Any, T]]:
+    """A closed tab cancels what it waits for; a call on the database is finished all the same, and leaves no lock behind."""
+
+    @wraps(method)
+    async def whole(self: History, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.to_the_end(method(self, *args, **kwargs))
+
+    return whole
 
 
 class History:
-    """One for the process. Every method but `write_answers` takes the owner and finds only what is theirs:
-
-    another's chat or turn raises the same `BadInput` (code `not_found`) as one that never was. All raise `StorageError`
-    where the database cannot be used.
+    """One for the process. Every method but `write_answers` takes the owner and finds only what is theirs: another's chat
+    or turn raises the same `BadInput` (code `not_found`) as one that never was. All raise `StorageError` where the database
+    cannot be used; nothing is then half done.
     """
 
     def __init__(self, database: Database) -> None:
@@ -61,13 +60,18 @@ class History:
     @classmethod
     async def open(cls, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> History:
         """Opens the database of `url`, by default a SQLite file in `data_dir`; raises as `Database.open`."""
-        history = cls(await Database.open(url, data_dir, busy_timeout_s=busy_timeout_s))
+        return await asyncio.shield(asyncio.create_task(cls._open(url, data_dir, busy_timeout_s)))
+
+    @classmethod
+    async def _open(cls, url: str | None, data_dir: Path, busy_timeout_s: float) -> History:
+        database = await Database.open(url, data_dir, busy_timeout_s=busy_timeout_s)
         try:
-            await history._give_up_stale_answers()
+            async with database.writing() as connection:
+                await statements.give_up(connection, None if database.is_sqlite else time.time() - STALE_AFTER_S)
         except BaseException:
-            await history.aclose()
+            await database.aclose()
             raise
-        return history
+        return cls(database)
 
     async def aclose(self) -> None:
         await self._database.aclose()
@@ -78,39 +82,33 @@ class History:
         return self._database.set_aside
 
     # ---- the list of chats
+    @_to_the_end
     async def create(self, owner: str, *, model: str, parameters: Mapping[str, Any], title: str | None = None) -> str:
         """Begins an empty chat; returns its id."""
-        conversation_id, now = _new_id(), time.time()
-        title = _title(title)
+        conversation_id, now = statements.new_id(), time.time()
+        values = {"id": conversation_id, "owner": owner, "model": model, "parameters": dict(parameters), "created_at": now}
         async with self._database.writing() as connection:
-            await connection.execute(
-                insert(conversations).values(
-                    id=conversation_id, owner=owner, title=title, folded=folded(title or ""), model=model,
-                    parameters=dict(parameters), created_at=now, updated_at=now,
-                )
-            )  # fmt: skip
+            await connection.execute(insert(conversations).values(**values, updated_at=now, **statements.title_values(title)))
         return conversation_id
 
+    @_to_the_end
     async def conversations(self, owner: str, *, search: str = "", limit: int = 200) -> list[ConversationSummary]:
-        """Pinned chats first, then by last use. `search` is looked for, as it is written but whatever its case, in titles and turns."""
-        query = select(*_SUMMARY_COLUMNS).where(conversations.c.owner == owner)
-        words = folded(search.strip()[:SEARCH_CHARS])
-        if words:
-            in_turns = exists().where(and_(nodes.c.conversation_id == conversations.c.id, nodes.c.folded.contains(words, autoescape=True)))
-            query = query.where(or_(conversations.c.folded.contains(words, autoescape=True), in_turns))
-        query = query.order_by(conversations.c.pinned.desc(), conversations.c.updated_at.desc(), conversations.c.id).limit(limit)
+        """Pinned chats first, then by last use. `search` is looked for, as it is written but whatever its case, in titles and
+        turns."""
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = (await connection.execute(statements.summaries(owner, search, limit))).all()
         return [ConversationSummary(r.id, r.title, r.preview, r.pinned, moment(r.updated_at), r.model) for r in rows]
 
+    @_to_the_end
     async def rename(self, owner: str, conversation_id: str, title: str) -> None:
         """Gives a chat a name of its own; an empty one takes it back, and the first prompt stands for it again."""
-        name = _title(title)
-        await self._change(owner, conversation_id, title=name, folded=folded(name or ""))
+        await self._change(owner, conversation_id, **statements.title_values(title))
 
+    @_to_the_end
     async def pin(self, owner: str, conversation_id: str, pinned: bool) -> None:
         await self._change(owner, conversation_id, pinned=pinned)
 
+    @_to_the_end
     async def set_state(
         self, owner: str, conversation_id: str, *, model: str | None = None, parameters: Mapping[str, Any] | None = None
     ) -> None:
@@ -120,47 +118,44 @@ class History:
             values["parameters"] = dict(parameters)
         await self._change(owner, conversation_id, **values)
 
+    @_to_the_end
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Deletes a chat with all its turns, for good."""
         async with self._database.writing() as connection:
-            gone = await connection.execute(delete(conversations).where(_is(owner, conversation_id)))
-            if not gone.rowcount:
-                raise _no_such_chat()
+            await statements.chat_row(connection, owner, conversation_id)
+            await connection.execute(delete(conversations).where(conversations.c.id == conversation_id))
 
     # ---- one chat
+    @_to_the_end
     async def load(self, owner: str, conversation_id: str) -> Conversation:
         """A whole chat: every turn of every branch, and the open branch."""
         async with self._database.reading() as connection:
-            found = (await connection.execute(select(conversations).where(_is(owner, conversation_id)))).mappings().first()
-            if found is None:
-                raise _no_such_chat()
-            query = select(*_NODE_COLUMNS).where(nodes.c.conversation_id == conversation_id).order_by(nodes.c.seq)
-            rows = (await connection.execute(query)).mappings().all()
+            chat = await statements.chat_row(connection, owner, conversation_id)
+            query = select(*statements.NODE_COLUMNS).where(nodes.c.conversation_id == conversation_id).order_by(nodes.c.seq)
+            rows = [row._asdict() for row in (await connection.execute(query)).all()]
         links = [Link(r["id"], r["parent_id"], r["active_child_id"]) for r in rows]
         siblings = children_of(links)
-        loaded = {r["id"]: node_from(dict(r), siblings[r["parent_id"]], interrupted=self._is_stale(dict(r))) for r in rows}
+        loaded = {r["id"]: node_from(r, siblings[r["parent_id"]], interrupted=self._is_stale(r)) for r in rows}
         return Conversation(
-            id=found["id"],
-            title=found["title"],
-            preview=found["preview"],
-            pinned=found["pinned"],
-            model=found["model"],
-            parameters=found["parameters"],
-            created_at=moment(found["created_at"]),
-            updated_at=moment(found["updated_at"]),
+            id=chat.id,
+            title=chat.title,
+            preview=chat.preview,
+            pinned=chat.pinned,
+            model=chat.model,
+            parameters=chat.parameters,
+            created_at=moment(chat.created_at),
+            updated_at=moment(chat.updated_at),
             nodes=loaded,
-            path=tuple(loaded[node_id] for node_id in open_path(links, found["root_id"])),
+            path=tuple(loaded[node_id] for node_id in open_path(links, chat.root_id)),
         )
 
+    @_to_the_end
     async def thinking_of(self, owner: str, node_id: str) -> str:
         """The trace of one answer, empty where it has none."""
-        query = select(nodes.c.thinking).join(conversations).where(nodes.c.id == node_id, conversations.c.owner == owner)
         async with self._database.reading() as connection:
-            row = (await connection.execute(query)).first()
-        if row is None:
-            raise _no_such_turn()
-        return str(row.thinking or "")
+            return (await statements.turn_row(connection, owner, node_id)).thinking or ""
 
+    @_to_the_end
     async def add_turn(
         self,
         owner: str,
@@ -174,11 +169,15 @@ class History:
     ) -> Node:
         """Adds a finished turn under `parent_id` (`None`: a first one) and opens its branch. An edited turn is added under
         the parent of the one it was, and stands beside it."""
-        values: dict[str, Any] = {"role": role, "content": content, "folded": folded(content), "thinking": thinking, "status": "done"}
+        values: dict[str, Any] = {"role": role, "content": content, "folded": folded(content), "thinking": thinking}
+        values["status"] = "done"
         values["attachments"] = stored_attachments(attachments)
-        preview = display_name(content or next((a.name for a in attachments), ""), PREVIEW_CHARS) if role == "user" else ""
-        return await self._add(owner, conversation_id, parent_id, values, preview)
+        preview = statements.preview_of(content, attachments) if role == "user" else ""
+        async with self._database.writing() as connection:
+            row, siblings = await statements.add_node(connection, owner, conversation_id, parent_id, values, preview)
+        return node_from(row._asdict(), siblings)
 
+    @_to_the_end
     async def begin_answer(
         self,
         owner: str,
@@ -192,162 +191,83 @@ class History:
         content: str = "",
         thinking: str | None = None,
     ) -> Node:
-        """Adds an answer that is about to stream, with what it goes on from where that is known, and opens its branch."""
-        values: dict[str, Any] = {
-            "role": "assistant", "content": content, "thinking": thinking, "status": "streaming", "model": model,
-            "parameters": dict(parameters), "run_id": run_id, "region": region,
-        }  # fmt: skip
-        node = await self._add(owner, conversation_id, parent_id, values, "")
-        self._being_written.add(node.id)
-        return node
+        """Adds an answer that is about to stream, with what it goes on from where there is something, and opens its branch."""
+        values: dict[str, Any] = {"role": "assistant", "content": content, "thinking": thinking, "status": "streaming"}
+        values |= {"model": model, "parameters": dict(parameters), "run_id": run_id, "region": region}
+        async with self._database.writing() as connection:
+            row, siblings = await statements.add_node(connection, owner, conversation_id, parent_id, values, "")
+        self._being_written.add(row.id)
+        return node_from(row._asdict(), siblings)
 
+    @_to_the_end
     async def write_answers(self, updates: Sequence[AnswerUpdate]) -> None:
-        """Writes the present state of answers in the making, all in one transaction; unknown ones (deleted meanwhile) are passed over."""
+        """Writes the present state of answers in the making, all in one transaction; ones deleted meanwhile are passed over.
+
+        Takes no owner: the ids are those that `begin_answer` gave, and never come from a page."""
         if not updates:
             return
-        now = time.time()
-        rows = [{"node": u.node_id, "at": now, **{f"v_{k}": v for k, v in _columns(u).items()}} for u in updates]
-        names = [key.removeprefix("v_") for key in rows[0] if key.startswith("v_")]
-        values: dict[str, Any] = {name: bindparam(f"v_{name}") for name in names}
-        statement = update(nodes).where(nodes.c.id == bindparam("node")).values(written_at=bindparam("at"), **values)
         async with self._database.writing() as connection:
-            await connection.execute(statement, rows)
-            ended = [u.node_id for u in updates if u.status != "streaming"]
-            if ended:
-                chats = select(nodes.c.conversation_id).where(nodes.c.id.in_(ended))
-                await connection.execute(update(conversations).where(conversations.c.id.in_(chats)).values(updated_at=now))
-        self._being_written.difference_update(ended)
+            await statements.write_updates(connection, updates)
+        self._being_written.difference_update(u.node_id for u in updates if u.status != "streaming")
 
+    @_to_the_end
+    async def edit_content(self, owner: str, node_id: str, content: str) -> None:
+        """Writes a turn's text anew, in place. Raises `BadInput` for an answer that is still being written."""
+        async with self._database.writing() as connection:
+            row = await statements.turn_row(connection, owner, node_id)
+            if row.status == "streaming" and not self._is_stale(row._asdict()):
+                raise BadInput("This answer is still being written.", hint="Wait for its end or stop it, then edit.")
+            values = {"content": content, "folded": folded(content)}
+            await connection.execute(update(nodes).where(nodes.c.id == node_id).values(values))
+
+    @_to_the_end
     async def select(self, owner: str, node_id: str) -> None:
         """Opens the branch of `node_id`, down to the leaf that was open last below it."""
         async with self._database.writing() as connection:
-            links, conversation_id = await self._links_of(connection, owner, node_id)
-            await _open(connection, conversation_id, links[node_id].parent_id, node_id)
+            row = await statements.turn_row(connection, owner, node_id)
+            links = await statements.links_in(connection, row.conversation_id)
+            await statements.open_branch(connection, row.conversation_id, links, node_id)
 
+    @_to_the_end
     async def delete_turn(self, owner: str, node_id: str) -> None:
-        """Deletes a turn and all below it, for good; the version beside it is opened where there is one."""
+        """Deletes a turn and all below it, for good; where it was open, the version beside it is opened."""
         async with self._database.writing() as connection:
-            links, conversation_id = await self._links_of(connection, owner, node_id)
-            beside = neighbour(list(links.values()), node_id)
-            await connection.execute(delete(nodes).where(nodes.c.id.in_(below(list(links.values()), node_id))))
-            await _open(connection, conversation_id, links[node_id].parent_id, beside)
+            gone = await statements.delete_branch(connection, owner, node_id)
+        self._being_written.difference_update(gone)
 
     # ---- files
     async def export(self, owner: str, conversation_id: str, form: Literal["json", "markdown"]) -> str:
         """One chat as text: the whole tree as JSON, or the open branch as Markdown."""
         conversation = await self.load(owner, conversation_id)
-        return exchange.dumps([conversation]) if form == "json" else markdown.dumps(conversation)
+        if form == "json":
+            return await asyncio.to_thread(exchange.to_text, [conversation])
+        return await asyncio.to_thread(markdown.to_text, conversation)
 
+    @_to_the_end
     async def export_all(self, owner: str) -> str:
-        """All chats of `owner` as JSON."""
-        found = await self.conversations(owner, limit=100_000)
-        return exchange.dumps([await self.load(owner, summary.id) for summary in reversed(found)])
+        """All chats of `owner` as JSON, oldest first."""
+        query = select(conversations.c.id).where(conversations.c.owner == owner).order_by(conversations.c.updated_at)
+        async with self._database.reading() as connection:
+            ids = (await connection.execute(query)).scalars().all()
+        return await asyncio.to_thread(exchange.to_text, [await self.load(owner, each) for each in ids])
 
+    @_to_the_end
     async def import_text(self, owner: str, text: str, filename: str) -> list[str]:
-        """Adds the chats of a file saved from here, JSON or Markdown; returns their new ids. Raises `BadInput` that names the place."""
-        read = markdown.loads if filename.lower().endswith((".md", ".markdown")) else exchange.loads
-        imported = await asyncio.to_thread(read, text, filename)
-        return [await self._insert(owner, chat) for chat in imported]
-
-    async def _insert(self, owner: str, chat: exchange.ImportedChat) -> str:
-        conversation_id = await self.create(owner, model=chat.model, parameters=chat.parameters, title=chat.title)
-        ids: dict[str | None, str | None] = {None: None}
-        for turn in chat.turns:
-            values = {**turn.values, "folded": folded(turn.values["content"])}
-            preview = display_name(turn.values["content"], PREVIEW_CHARS) if turn.values["role"] == "user" else ""
-            ids[turn.id] = (await self._add(owner, conversation_id, ids[turn.parent_id], values, preview)).id
-        for node_id in chat.path:
-            await self.select(owner, str(ids[node_id]))
-        return conversation_id
+        """Adds the chats of a file that was exported from here, all or none; returns their new ids. What is JSON is told by
+        the text, not the name. Raises `BadInput` that names the line or field."""
+        text = text.removeprefix("\ufeff")
+        read = exchange.from_text if text.lstrip()[:1] == "{" else markdown.from_text
+        chats = await asyncio.to_thread(read, text, filename)
+        async with self._database.writing() as connection:
+            return [await statements.insert_chat(connection, owner, chat) for chat in chats]
 
     # ---- inside
-    async def _add(self, owner: str, conversation_id: str, parent_id: str | None, values: dict[str, Any], preview: str) -> Node:
-        node_id, now = _new_id(), time.time()
-        async with self._database.writing() as connection:
-            chat = (await connection.execute(select(conversations.c.preview).where(_is(owner, conversation_id)))).first()
-            if chat is None:
-                raise _no_such_chat()
-            if parent_id is not None:
-                parent = select(nodes.c.id).where(nodes.c.id == parent_id, nodes.c.conversation_id == conversation_id)
-                if (await connection.execute(parent)).first() is None:
-                    raise _no_such_turn()
-            row = {
-                "id": node_id,
-                "conversation_id": conversation_id,
-                "parent_id": parent_id,
-                "created_at": now,
-                "written_at": now,
-                **values,
-            }
-            await connection.execute(insert(nodes).values(row))
-            await _open(connection, conversation_id, parent_id, node_id)
-            changed = {"updated_at": now} | ({"preview": preview} if preview and not chat.preview else {})
-            await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(**changed))
-            made = (await connection.execute(select(*_NODE_COLUMNS).where(nodes.c.id == node_id))).mappings().one()
-            same_parent = nodes.c.parent_id.is_(None) if parent_id is None else nodes.c.parent_id == parent_id
-            beside = select(nodes.c.id).where(nodes.c.conversation_id == conversation_id, same_parent).order_by(nodes.c.seq)
-            siblings = (await connection.execute(beside)).scalars().all()
-        return node_from(dict(made), siblings)
-
-    async def _links_of(self, connection: AsyncConnection, owner: str, node_id: str) -> tuple[dict[str, Link], str]:
-        """All links of the chat that holds `node_id`, by id in the order of making, and the chat's id."""
-        query = select(nodes.c.conversation_id).join(conversations).where(nodes.c.id == node_id, conversations.c.owner == owner)
-        conversation_id = (await connection.execute(query)).scalar()
-        if conversation_id is None:
-            raise _no_such_turn()
-        columns = (nodes.c.id, nodes.c.parent_id, nodes.c.active_child_id)
-        rows = (await connection.execute(select(*columns).where(nodes.c.conversation_id == conversation_id).order_by(nodes.c.seq))).all()
-        return {r.id: Link(r.id, r.parent_id, r.active_child_id) for r in rows}, conversation_id
-
     async def _change(self, owner: str, conversation_id: str, **values: Any) -> None:
         async with self._database.writing() as connection:
-            changed = await connection.execute(update(conversations).where(_is(owner, conversation_id)).values(**values))
-            if not changed.rowcount:
-                raise _no_such_chat()
-
-    async def _give_up_stale_answers(self) -> None:
-        stale = nodes.c.status == "streaming"
-        if not self._database.is_sqlite:
-            stale = and_(stale, nodes.c.written_at < time.time() - STALE_AFTER_S)
-        async with self._database.writing() as connection:
-            await connection.execute(update(nodes).where(stale).values(status="interrupted"))
+            await statements.chat_row(connection, owner, conversation_id)
+            if values:
+                await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(**values))
 
     def _is_stale(self, row: Mapping[str, Any]) -> bool:
         """Whether an answer that says it is streaming has been given up by another process."""
         return row["id"] not in self._being_written and float(row["written_at"]) < time.time() - STALE_AFTER_S
-
-
-def _columns(update_: AnswerUpdate) -> dict[str, Any]:
-    """What one update writes; the text that search looks at only once the answer has ended, since it costs as much again."""
-    values = answer_values(update_)
-    return {**values, "folded": folded(update_.content) if update_.status != "streaming" else ""}
-
-
-async def _open(connection: AsyncConnection, conversation_id: str, parent_id: str | None, node_id: str | None) -> None:
-    """Makes `node_id` the open child of its parent; of the conversation where it has none."""
-    if parent_id is None:
-        await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(root_id=node_id))
-    else:
-        await connection.execute(update(nodes).where(nodes.c.id == parent_id).values(active_child_id=node_id))
-
-
-def _is(owner: str, conversation_id: str) -> ColumnElement[bool]:
-    return and_(conversations.c.id == conversation_id, conversations.c.owner == owner)
-
-
-def _new_id() -> str:
-    return secrets.token_urlsafe(9)
-
-
-def _title(title: str | None) -> str | None:
-    return display_name(title or "", TITLE_CHARS) or None
-
-
-def _no_such_chat() -> BadInput:
-    return BadInput("This chat is not here any more.", hint="It may have been deleted in another window.", code="not_found")
-
-
-def _no_such_turn() -> BadInput:
-    return BadInput(
-        "This turn is not here any more.", hint="It may have been deleted in another window. Reload the page.", code="not_found"
-    )

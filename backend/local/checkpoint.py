@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from backend.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 INDEX = "model.safetensors.index.json"
 _OTHER_WAYS = "Serve it with vLLM, SGLang or llama.cpp and set OPENAI_BASE_URL, or choose another model."
@@ -30,10 +33,15 @@ def read_config(name: str, folder: Path) -> PreTrainedConfig:
     try:
         config: PreTrainedConfig = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # each architecture checks its values in its own way
-        raise ModelLoadError(f"{name} has a config.json that cannot be used: {error}", hint=_OTHER_WAYS) from error
+        raise unusable_config(name, error) from error
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelLoadError(f"{name} ({model_type}) is no language model that answers in text.", hint=_OTHER_WAYS)
     return config
+
+
+def unusable_config(name: str, error: Exception) -> ModelLoadError:
+    log.warning("config.json of %s is of no use", name, exc_info=error)
+    return ModelLoadError(f"The config.json of {name} describes no model that can be built ({type(error).__name__}).", hint=_OTHER_WAYS)
 
 
 def check_weights(name: str, folder: Path) -> int:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
 from backend.local import demo, hub
-from backend.local.checkpoint import check_weights, read_config, read_tokenizer
+from backend.local.checkpoint import check_weights, read_config, read_tokenizer, unusable_config
 from backend.local.facts import thinking_of
 from backend.local.memory import as_out_of_memory, check_fits
 from backend.local.model import LoadedModel
@@ -97,8 +97,11 @@ def plan(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
     config = read_config(asked.name, folder)
     device, own_dtype = place()
     dtype = dtype or own_dtype
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    try:
+        with torch.device("meta"):
+            skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+    except Exception as error:  # values that do not go together, each found out in its own way
+        raise unusable_config(asked.name, error) from error
     if getattr(config, "quantization_config", None) is not None:
         if asked.four_bit:
             raise ModelLoadError(f"{asked.name} is packed already.", hint="Name it without @4bit.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
 NF4_BYTES = 4.5 / 8  # per weight: 4 bits and one fp32 scale for 64 of them
-_ROW_STEP = 32  # the CPU's packed product asks for output rows in steps of this
+_ROW_STEP, _BLOCK = 32, 64  # the CPU's packed product asks for rows in steps of 32, each of whole blocks of 64 weights
 _MOST_IN_STACKS = 0.1  # a few convolutions have three dimensions too
 
 
@@ -41,7 +41,7 @@ def four_bit(name: str, skeleton: PreTrainedModel, dtype: torch.dtype) -> FourBi
         )
     head = skeleton.get_output_embeddings()  # type: ignore[no-untyped-call]
     linear = [(n, m) for n, m in skeleton.named_modules() if isinstance(m, nn.Linear)]
-    left = [n for n, m in linear if m is head or m.out_features % _ROW_STEP]
+    left = [n for n, m in linear if m is head or m.out_features % _ROW_STEP or m.in_features % _BLOCK]
     config = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

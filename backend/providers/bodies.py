@@ -45,13 +45,13 @@ def _parameters(request: ChatRequest, capabilities: Capabilities) -> dict[str, A
     if capabilities.thinks(values) is False:
         out.pop("thinking_budget", None)  # a budget for a trace that a hybrid model was told not to write
     if values.stop and capabilities.max_stop:
-        out["stop"] = list(values.stop)
+        out["stop"] = [_sendable(word) for word in values.stop]
     return out
 
 
 def _enable_thinking(request: ChatRequest, capabilities: Capabilities) -> bool | None:
-    """Only hybrid models have the switch: sending it to the others is an error, or nothing."""
-    return request.parameters.enable_thinking if capabilities.thinking == "switch" else None
+    """Hybrid models have the switch, and models that nobody knows may; for the others it is an error, or nothing."""
+    return request.parameters.enable_thinking if capabilities.thinking in ("switch", "unknown") else None
 
 
 def _message(message: Message, *, resend: bool, dashscope: bool) -> dict[str, Any]:
@@ -59,4 +59,9 @@ def _message(message: Message, *, resend: bool, dashscope: bool) -> dict[str, An
     content = message.content
     if resend and message.thinking and not dashscope:
         content = f"<think>\n{message.thinking}\n</think>\n\n{content}"
-    return {"role": message.role, "content": content}
+    return {"role": message.role, "content": _sendable(content)}
+
+
+def _sendable(text: str) -> str:
+    """UTF-8 has no half of a surrogate pair, which a cut emoji leaves behind."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -116,7 +116,6 @@ def dashscope_error(
     code: str | None,
     message: str,
     region: str,
-    param: str | None = None,
     request_id: str | None = None,
     retry_after_s: float | None = None,
 ) -> BackendError:

@@ -1,9 +1,9 @@
-"""Refusals of OpenAI-compatible servers to the error tree: by code, then by status. Knows no transport.
-
-OpenAI puts a word into `code`; vLLM and SGLang put the status there and a class name into `type`; llama.cpp a word into `type`.
-"""
+"""Refusals of OpenAI-compatible servers to the error tree: by code, then by status. Knows no transport."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from backend.errors import (
     AuthError,
@@ -29,27 +29,25 @@ _BY_CODE: dict[str, tuple[type[BackendError], str]] = {
 }
 
 
-def server_error(
-    *,
-    where: str,
-    status: int | None,
-    code: str | None,
-    message: str,
-    param: str | None = None,
-    request_id: str | None = None,
-    retry_after_s: float | None = None,
-) -> BackendError:
-    """The error for a refusal; a server's own sentence is passed on, since only it knows what it disliked.
-
-    Inside a stream `status` is `None` and a code made of digits is the status.
+def status_and_code(said: Mapping[str, Any], status: int | None) -> tuple[int | None, str | None]:
+    """OpenAI puts a word into `code`. vLLM and SGLang put the status there (the only place for it inside a stream), a class
+    name into `type`, and vLLM `input_tokens` into `param` where a prompt is too long. llama.cpp puts a word into `type`.
     """
+    code = said.get("code")
+    if str(code).isdecimal():
+        status, code = status or int(str(code)), None
+    if not code and said.get("param") == "input_tokens":
+        return status, "context_length_exceeded"
+    word = code or said.get("type")
+    return status, str(word) if word else None
+
+
+def server_error(
+    *, where: str, status: int | None, code: str | None, message: str, request_id: str | None, retry_after_s: float | None
+) -> BackendError:
+    """The error for a refusal; a server's own sentence is passed on, since only it knows what it disliked."""
     told = f"{where} says: {message}" if message else f"{where} refused the request."
-    if status is None and code is not None and code.isdecimal():
-        status = int(code)
-    if param == "input_tokens" and status == 400:  # how vLLM names a prompt that is too long
-        kind, hint = ContextTooLong, _SHORTEN
-    else:
-        kind, hint = _BY_CODE.get(code or "") or _by_status(status)
+    kind, hint = _BY_CODE.get(code or "") or _by_status(status)
     return kind(told, hint=hint, code=code, request_id=request_id, retry_after_s=retry_after_s)
 
 

@@ -24,7 +24,10 @@ ROWS = [
     (400, "Arrearage", "Access denied, please make sure your account is in good standing.", QuotaExhausted),
     (400, "DataInspectionFailed", "Input data may contain inappropriate content.", ContentFiltered),
     (400, "data_inspection_failed", "Output data may contain inappropriate content.", ContentFiltered),
-    (400, "InternalError.Algo", "<400> InternalError.Algo.DataInspectionFailed: Input data may contain", Unavailable),
+    (400, "InternalError.Algo", "<400> InternalError.Algo.DataInspectionFailed: Input data may contain", ContentFiltered),
+    (500, "InternalError.Algo.DataInspectionFailed", "Output data may contain inappropriate content.", ContentFiltered),
+    (400, "InternalError.Algo.InvalidParameter", "Temperature should be in [0.0, 2.0)", RequestRejected),
+    (400, "InvalidParameter", "Range of input length should be [1, 126976]", ContextTooLong),
     (400, "invalid_parameter_error", "<400> InternalError.Algo.DataInspectionFailed: Input data may", ContentFiltered),
     (400, "InternalError.Algo.InvalidParameter", "Range of input length should be [1, 129024]", ContextTooLong),
     (
@@ -34,6 +37,9 @@ ROWS = [
         ContextTooLong,
     ),
     (400, "BadRequest.EmptyInput", "Required input is missing", RequestRejected),
+    (400, "BadRequest.EmptyParameters", "Required parameter is missing", RequestRejected),
+    (400, "BadRequest.EmptyModel", "Required parameter missing: model.", RequestRejected),
+    (400, "BadRequest.IllegalInput", "The input parameter requires json format.", RequestRejected),
     (400, "invalid_request_error", "you must provide a model parameter.", RequestRejected),
     (401, "InvalidApiKey", "Invalid API-key provided.", AuthError),
     (401, "invalid_api_key", "Incorrect API key provided.", AuthError),
@@ -72,6 +78,10 @@ ROWS = [
     (502, "SomethingNew", "bad gateway", Unavailable),
     (None, "SomethingNew", "in a stream", ProtocolError),
     (None, "Throttling", "in a stream", RateLimited),
+    (None, "Throttling.SomethingNew", "in a stream", RateLimited),
+    (None, "InvalidParameter.SomethingNew", "in a stream", RequestRejected),
+    (None, "data_inspection_failed", "Output data may contain inappropriate content.", ContentFiltered),
+    (400, None, "", RequestRejected),
     (400, "Throttling", "the SDK says 400 for every error in a stream", RateLimited),
 ]
 
@@ -90,5 +100,6 @@ def test_a_wrong_key_names_the_region_it_was_used_in():
     assert "region" in error.hint and "beijing" in error.hint
 
 
-def test_braces_in_what_the_service_says_are_kept():
-    assert "{x}" in dashscope_error(status=400, code="new", message="bad {x}", region="beijing").message
+def test_what_the_service_says_about_a_bad_request_is_passed_on_as_it_is():
+    said = "thinking_budget {x} {region} must be a positive integer"
+    assert said in dashscope_error(status=400, code="InvalidParameter", message=said, region="beijing").message

@@ -1,0 +1,92 @@
+"""Chunks of an OpenAI-compatible stream, as plain dicts, to events. Knows no transport and no errors.
+
+A trace comes in `reasoning_content` (DashScope, vLLM, SGLang, llama.cpp), in `reasoning` (newer vLLM, Ollama, OpenRouter), or,
+from a server without a reasoning parser, inside the text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.reasoning import ReasoningSplitter
+from backend.types import Event, Finished, FinishReason, ThinkingDelta, ToolCallDelta, Usage
+
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
+}  # fmt: skip
+
+
+class ChunkReader:
+    """One answer. `thinks`: whether it begins with a trace; `service_splits`: the service tells the trace apart in any case.
+
+    Elsewhere the first delta decides: a reasoning field shows that the server splits, text from a model that is known to think
+    is its raw output. A server that splits and sends no trace at all from such a model looks the same as raw text; the answer
+    then counts as thinking, which is the rarer of the two.
+    """
+
+    def __init__(self, thinks: bool | None, *, service_splits: bool) -> None:
+        self._thinks = thinks
+        self._splitter = ReasoningSplitter(False if service_splits else thinks)
+        self._service_splits = service_splits
+        self._reason: FinishReason | None = None
+        self._usage = Usage()
+        self.said_something = False
+        self.request_id: str | None = None
+
+    def read(self, chunk: dict[str, Any]) -> list[Event]:
+        """The events of one chunk, often one. Raises `TypeError` or `AttributeError` where its parts have other types."""
+        if usage := chunk.get("usage"):
+            self._usage = _usage(usage, self._thinks)
+        if self.request_id is None and isinstance(chunk.get("id"), str):
+            self.request_id = chunk["id"]
+        events: list[Event] = []
+        for choice in chunk.get("choices") or ():
+            delta = choice.get("delta") or choice.get("message") or {}
+            if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
+                if not self._service_splits:
+                    self._service_splits, self._splitter = True, ReasoningSplitter(False)
+                events.append(ThinkingDelta(_text(thinking)))
+            if text := delta.get("content"):
+                events += self._splitter.feed(_text(text))
+            for place, call in enumerate(delta.get("tool_calls") or ()):
+                events.append(tool_call(call, place))
+            if (reason := choice.get("finish_reason")) and reason != "null":
+                self._reason = _REASONS.get(reason, "unknown")
+        if events:
+            self.said_something = True
+        return events
+
+    def rest(self) -> list[Event]:
+        """What was held back, at the end of the stream."""
+        return [*self._splitter.close()]
+
+    def finished(self) -> Finished | None:
+        """The last event; `None` where no finish reason came."""
+        return None if self._reason is None else Finished(self._reason, self._usage, request_id=self.request_id)
+
+
+def tool_call(call: dict[str, Any], place: int) -> ToolCallDelta:
+    """A piece of a call. Later pieces carry an empty id and no name; whole answers have no index."""
+    function = call.get("function") or {}
+    index = call.get("index")
+    return ToolCallDelta(
+        place if index is None else index, call.get("id") or None, function.get("name") or None, function.get("arguments") or ""
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"text of the type {type(value).__name__}")
+    return value
+
+
+def _usage(usage: dict[str, Any], thinks: bool | None) -> Usage:
+    output = usage.get("completion_tokens_details") or {}
+    prompt = usage.get("prompt_tokens_details") or {}
+    reasoning = output.get("reasoning_tokens")
+    return Usage(
+        input_tokens=usage.get("prompt_tokens"),
+        output_tokens=usage.get("completion_tokens"),
+        reasoning_tokens=0 if reasoning is None and thinks is False else reasoning,
+        cached_tokens=prompt.get("cached_tokens"),
+    )

@@ -1,0 +1,72 @@
+"""What a local name asks for, and what text files tell about a checkpoint before it is loaded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from backend.errors import UnknownModel
+from backend.local.facts import Facts, read_facts
+from backend.local.names import Asked, parse
+from tests.backend.local.tiny import HYBRID, OPENS, PLAIN
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "place", "four_bit"),
+    [
+        ("demo", "demo", "demo", False),
+        ("demo@4bit", "demo", "demo", True),
+        ("Qwen/Qwen3-0.6B", "hub", "Qwen/Qwen3-0.6B", False),
+        ("Qwen/Qwen3-0.6B@4bit", "hub", "Qwen/Qwen3-0.6B", True),
+        ("gpt2", "hub", "gpt2", False),
+        ("./models/mine", "folder", "models/mine", False),
+        ("/models/mine@4bit", "folder", "/models/mine", True),
+        ("a/b/c", "folder", "a/b/c", False),
+    ],
+)
+def test_names(name, kind, place, four_bit):
+    assert parse(name, allow_folders=True) == Asked(name, kind, place, four_bit)
+
+
+def test_a_folder_that_is_there_goes_before_a_hub_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    assert parse("own/model", allow_folders=True).kind == "folder"
+    assert parse("own/model", allow_folders=False).kind == "hub"
+
+
+@pytest.mark.parametrize("name", ["/etc", "./x", "~/x", "../x", "a/../../b", "a/b/c", "C:\\models", "", " "])
+def test_a_public_host_takes_no_folder(name):
+    with pytest.raises(UnknownModel) as caught:
+        parse(name, allow_folders=False)
+    assert caught.value.hint
+
+
+def test_no_name_is_said():
+    with pytest.raises(UnknownModel):
+        parse(" ", allow_folders=True)
+
+
+@pytest.mark.parametrize(("template", "thinking"), [(PLAIN, "never"), (OPENS, "always"), (HYBRID, "switch"), (None, "unknown")])
+@pytest.mark.parametrize("where", ["file", "field", "list"])
+def test_facts_are_read_as_text(tmp_path, template, thinking, where):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 4096}))
+    if template is not None and where == "file":
+        (tmp_path / "chat_template.jinja").write_text(template)
+    elif template is not None:
+        field = template if where == "field" else [{"name": "tool_use", "template": "x"}, {"name": "default", "template": template}]
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": field}))
+    assert read_facts(tmp_path) == Facts(4096, thinking)
+
+
+def test_facts_of_a_model_with_pictures_are_those_of_its_text_part(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"text_config": {"max_position_embeddings": 99}}))
+    assert read_facts(tmp_path).context_tokens == 99
+
+
+@pytest.mark.parametrize("config", ["", "{", "[1]", '{"max_position_embeddings": "many"}'])
+def test_broken_files_tell_nothing(tmp_path, config):
+    (tmp_path / "config.json").write_text(config)
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe\xff")
+    assert read_facts(tmp_path) == Facts()
