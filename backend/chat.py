@@ -13,7 +13,7 @@ from backend.attachments import Attachment, as_prompt
 from backend.catalogue import check
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
-from backend.history import AnswerError, AnswerUpdate, Conversation, History, Node, NodeStatus
+from backend.history import AnswerError, AnswerUpdate, Conversation, Exchange, History, Node, NodeStatus, new_id
 from backend.pipeline import Pipeline
 from backend.run import Run
 from backend.runs import Runs
@@ -77,17 +77,15 @@ class Chat:
                 attachments = attachments or conversation.nodes[replaces].attachments
         messages = [*_messages(before), Message("user", as_prompt(attachments, text))]
         request, pipeline = await self._prepare(access, owner, messages, choices)
-        if conversation_id is None:
-            conversation_id = await self.history.create(owner, model=choices.model, parameters=choices.stored())
-        turn = await self.history.add_turn(owner, conversation_id, before[-1].id if before else None, "user", text, attachments=attachments)
-        return await self._start(owner, conversation_id, turn.id, request, pipeline, choices)
+        started = _Started(conversation_id, before[-1].id if before else None, text, tuple(attachments))
+        return self._start(owner, started, request, pipeline, choices)
 
     async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """A new version of an answer, as its sibling: same question, the panel's present settings."""
         conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         request, pipeline = await self._prepare(access, owner, _messages(above), choices)
-        return await self._start(owner, conversation_id, above[-1].id, request, pipeline, choices)
+        return self._start(owner, _Started(conversation_id, above[-1].id), request, pipeline, choices)
 
     async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """Writes on from an unfinished answer, as its sibling that begins with what was there."""
@@ -96,10 +94,8 @@ class Chat:
         unfinished = conversation.nodes[node_id]
         messages = [*_messages(above), Message("assistant", unfinished.content, unfinished.thinking)]
         request, pipeline = await self._prepare(access, owner, messages, choices, continue_last=True)
-        run = await self._start(
-            owner, conversation_id, above[-1].id, request, pipeline, choices, answer=unfinished.content, thinking=unfinished.thinking or ""
-        )
-        return run
+        started = _Started(conversation_id, above[-1].id, answer=unfinished.content, thinking=unfinished.thinking or "")
+        return self._start(owner, started, request, pipeline, choices)
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
@@ -129,28 +125,46 @@ class Chat:
         check(request, capabilities)
         return request, pipeline
 
-    async def _start(
-        self,
-        owner: str,
-        conversation_id: str,
-        parent_id: str,
-        request: ChatRequest,
-        pipeline: Pipeline,
-        choices: Choices,
-        *,
-        answer: str = "",
-        thinking: str = "",
-    ) -> Run:
-        stored = {**choices.stored(), "seed": request.parameters.seed}
-        run = Run(owner=owner, conversation_id=conversation_id, node_id="", model=choices.model, request=request, region=pipeline.region)
-        node = await self.history.begin_answer(
-            owner, conversation_id, parent_id, model=choices.model, parameters=stored, run_id=run.id, region=pipeline.region
+    def _start(self, owner: str, at: _Started, request: ChatRequest, pipeline: Pipeline, choices: Choices) -> Run:
+        """Starts the run at once; the database is written beside it, so that no answer waits for a disk."""
+        run = Run(
+            owner=owner,
+            conversation_id=at.conversation_id or new_id(),
+            node_id=new_id(),
+            model=choices.model,
+            request=request,
+            region=pipeline.region,
         )
-        await self.history.set_state(owner, conversation_id, model=choices.model, parameters=choices.stored())
-        run.node_id = node.id
-        run.answer.append(answer)
-        run.thinking.append(thinking)
-        return self.runs.start(run, pipeline)
+        run.answer.append(at.answer)
+        run.thinking.append(at.thinking)
+        exchange = Exchange(
+            conversation_id=run.conversation_id,
+            answer_id=run.node_id,
+            new_chat=at.conversation_id is None,
+            parent_id=at.parent_id,
+            question=at.question,
+            attachments=at.attachments,
+            model=choices.model,
+            panel=choices.stored(),
+            parameters={**choices.stored(), "seed": request.parameters.seed},
+            run_id=run.id,
+            region=pipeline.region,
+            content=at.answer,
+            thinking=at.thinking,
+        )
+        return self.runs.start(run, pipeline, self.history.begin(owner, exchange))
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """Where an answer hangs (`conversation_id` `None`: a new chat), and what it begins with."""
+
+    conversation_id: str | None
+    parent_id: str | None
+    question: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    answer: str = ""
+    thinking: str = ""
 
 
 def _above(path: Sequence[Node], node_id: str) -> list[Node]:

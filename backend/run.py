@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backend.errors import BackendError, StorageError
+from backend.errors import BackendError
 from backend.stopwatch import Stopwatch
 from backend.types import (
     AnswerWasThinking,
@@ -73,11 +73,12 @@ class Run:
     finish_reason: str | None = None
     request_id: str | None = None
     error: BackendError | None = None
-    storage_error: StorageError | None = None
+    storage_error: BackendError | None = None
     started_s: float = field(default_factory=time.monotonic)
     thinking_from_s: float | None = None
     thinking_until_s: float | None = None
     log: list[tuple[float, Event]] = field(default_factory=list)
+    begun: asyncio.Future[None] | None = None  # the first write, beside the answer
     version: int = 0
     watchers: set[str] = field(default_factory=set)
     unseen_since_s: float | None = None

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
+from typing import Any
 
-from backend.errors import BackendError, StorageError
+from backend.errors import BackendError, BadInput, StorageError
 from backend.provider import Provider
 from backend.run import Run
 
@@ -41,8 +42,10 @@ class Runs:
         self._loaded_s: dict[str, float] = {}
         self._keeper: asyncio.Task[None] | None = None
 
-    def start(self, run: Run, provider: Provider) -> Run:
-        """Begins to drive `run`; returns at once."""
+    def start(self, run: Run, provider: Provider, begin: Coroutine[Any, Any, None] | None = None) -> Run:
+        """Begins to drive `run` and beside it to store it (`begin`); returns at once."""
+        if begin is not None:
+            run.begun = asyncio.ensure_future(begin)
         self._runs[run.id], self._saved[run.id] = run, run.version
         run.unseen_since_s = time.monotonic()
         self._tasks[run.id] = asyncio.create_task(self._drive(run, provider), name=f"run {run.id}")
@@ -145,12 +148,31 @@ class Runs:
                     table.pop(run.id, None)
 
     async def _write(self, runs: Sequence[Run]) -> None:
+        runs = [run for run in runs if await self._begun(run)]
+        if not runs:
+            return
         versions = {r.id: r.version for r in runs}
         try:
             await self._save(runs)
-        except StorageError as error:  # the run goes on in memory; the page says that it is not being saved
+        except StorageError as error:
             for run in runs:
-                run.storage_error = error
-            log.warning("history not written: %s", error.message)
+                _not_saved(run, error)
         else:
             self._saved.update(versions)
+
+    async def _begun(self, run: Run) -> bool:
+        """Whether the run has its place in the database."""
+        try:
+            if run.begun is not None:
+                await asyncio.shield(run.begun)
+        except (StorageError, BadInput) as error:  # BadInput: the chat was deleted meanwhile
+            _not_saved(run, error)
+            return False
+        return True
+
+
+def _not_saved(run: Run, error: BackendError) -> None:
+    """The run goes on in memory; the page says that it is not being saved."""
+    if run.storage_error is None:
+        log.warning("run %s is not saved: %s", run.id, error.message)
+    run.storage_error = error

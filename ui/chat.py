@@ -4,6 +4,7 @@ engines or storage: it asks `Backend` and shows what comes back through `ui.rend
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -147,28 +148,41 @@ class ChatTab:
         page, session_hash = self.page, str(request.session_hash)
         view = self.views.move(session_hash)
         self.backend.runs.watch(run, session_hash)
-        first = True
-        async with aclosing(live_values(run, lambda: self.views.shows(session_hash, view))) as values:
-            async for value in values:
-                updates: Updates = {page.live: value}
-                if first:
-                    first = False
-                    updates |= await self.shown(chat, session, request, live_node=run.node_id, follow=True)
-                    updates[page.live] = {**value, "jump": True}
-                    updates[page.session] = session
-                    if clear:
-                        updates[page.composer] = {"text": "", "files": []}
-                yield updates
-        if self.views.shows(session_hash, view):
-            done = {
-                **IDLE,
-                "state": run.state,
-                "status": W.states[run.state],
-                "says": W.says_ready if run.state == "done" else "",
-            }
-            if run.storage_error is not None:
-                done["error"] = render.page_error(run.storage_error)
-            yield {page.live: done, **await self.shown(chat, session, request)}
+        # the first token does not wait for the database: the turns are shown as soon as they are stored
+        turns = asyncio.ensure_future(self._turns(chat, run, session, request))
+        first, value = True, IDLE
+        try:
+            async with aclosing(live_values(run, lambda: self.views.shows(session_hash, view))) as values:
+                async for value in values:
+                    updates: Updates = {page.live: value}
+                    if first:
+                        updates = {page.live: {**value, "jump": True}, page.session: session}
+                        if clear:
+                            updates[page.composer] = {"text": "", "files": []}
+                        first = False
+                    if turns is not None and turns.done():
+                        updates |= turns.result()
+                        turns = None
+                    yield updates
+        finally:
+            if turns is not None:
+                turns.cancel()
+        if not self.views.shows(session_hash, view):
+            return
+        if run.storage_error is not None:  # what is not stored stays on the page as it was last shown
+            yield {page.live: {**value, "running": False, "error": render.page_error(run.storage_error), "jump": True}}
+            return
+        done = {**IDLE, "state": run.state, "status": W.states[run.state], "says": W.says_ready if run.state == "done" else ""}
+        yield {page.live: done, **await self.shown(chat, session, request)}
+
+    async def _turns(self, chat: Chat, run: Run, session: Session, request: gr.Request) -> Updates:
+        """The branch without the answer in the making, once the question is stored."""
+        try:
+            if run.begun is not None:
+                await asyncio.shield(run.begun)
+            return await self.shown(chat, session, request, live_node=run.node_id, follow=True)
+        except BackendError:
+            return {}  # the run says at its end that it was not stored
 
     async def stop(self, session: Session, request: gr.Request) -> None:
         """Ends the answer in the making; whoever follows it shows what arrived."""
@@ -222,7 +236,7 @@ class ChatTab:
         run = await chat.send(owner, session.access, None, recording.prompt, Choices(model, parameters_from({})))
         session.conversation_id = run.conversation_id
         self.backend.runs.watch(run, str(request.session_hash))
-        shown = await self.shown(chat, session, request, live_node=run.node_id, follow=True)
+        shown = await self._turns(chat, run, session, request)
         return {self.page.model: model, **for_model(self.page.panel, capabilities, {}), self.page.session: session, **shown}
 
     async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:

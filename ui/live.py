@@ -126,10 +126,12 @@ async def follow(run: Run, still_shown: Callable[[], bool]) -> AsyncGenerator[di
     while still_shown():
         await run.wait_for_change(version, HEARTBEAT_S)
         version, ended = run.version, run.ended
-        before_s = time.monotonic()
+        before_s, shown_text = time.monotonic(), bool(run.thinking or run.answer)
         yield view.value()
         if ended:
             return
+        if not shown_text:
+            continue  # the first token comes at once
         spent_s = time.monotonic() - before_s
         gap_s = min(max(SHORTEST_GAP_S, 4 * spent_s), LONGEST_GAP_S)
         await run.wait_for_end(gap_s - spent_s)

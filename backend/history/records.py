@@ -39,6 +39,26 @@ class AnswerUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question (none where an answer is made anew) and the answer that is about to stream, with ids given beforehand, so
+    that the engine need not wait for the database. `panel` is the chat's settings, `parameters` those of this answer."""
+
+    conversation_id: str
+    answer_id: str
+    new_chat: bool
+    parent_id: str | None
+    question: str | None
+    attachments: tuple[Attachment, ...]
+    model: str
+    panel: dict[str, Any]
+    parameters: dict[str, Any]
+    run_id: str
+    region: str | None = None
+    content: str = ""
+    thinking: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One turn. `siblings` are the ids of all versions of it, itself included, oldest first."""
 

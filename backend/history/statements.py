@@ -101,10 +101,16 @@ async def open_branch(connection: AsyncConnection, conversation_id: str, links: 
 
 
 async def add_node(
-    connection: AsyncConnection, owner: str, conversation_id: str, parent_id: str | None, values: dict[str, Any], preview: str
+    connection: AsyncConnection,
+    owner: str,
+    conversation_id: str,
+    parent_id: str | None,
+    values: dict[str, Any],
+    preview: str,
+    node_id: str | None = None,
 ) -> tuple[Row[Any], list[str]]:
     """Adds a turn and opens its branch; returns its row and the ids of its siblings, itself included."""
-    chat, now, node_id = await chat_row(connection, owner, conversation_id), time.time(), new_id()
+    chat, now, node_id = await chat_row(connection, owner, conversation_id), time.time(), node_id or new_id()
     links = await links_in(connection, conversation_id)
     if parent_id is not None and parent_id not in {link.id for link in links}:
         raise no_such_turn()

@@ -25,7 +25,7 @@ from backend.attachments import Attachment
 from backend.errors import BadInput
 from backend.history import exchange, markdown, statements
 from backend.history.database import BUSY_TIMEOUT_S, Database
-from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Node, moment, node_from, stored_attachments
+from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Exchange, Node, moment, node_from, stored_attachments
 from backend.history.schema import conversations, folded, nodes
 from backend.history.tree import Link, children_of, open_path
 from backend.types import Role
@@ -169,12 +169,12 @@ class History:
     ) -> Node:
         """Adds a finished turn under `parent_id` (`None`: a first one) and opens its branch. An edited turn is added under
         the parent of the one it was, and stands beside it."""
-        values: dict[str, Any] = {"role": role, "content": content, "folded": folded(content), "thinking": thinking}
-        values["status"] = "done"
-        values["attachments"] = stored_attachments(attachments)
-        preview = statements.preview_of(content, attachments) if role == "user" else ""
+        values, preview = _question(content, attachments)
+        values |= {"role": role, "thinking": thinking}
         async with self._database.writing() as connection:
-            row, siblings = await statements.add_node(connection, owner, conversation_id, parent_id, values, preview)
+            row, siblings = await statements.add_node(
+                connection, owner, conversation_id, parent_id, values, preview if role == "user" else ""
+            )
         return node_from(row._asdict(), siblings)
 
     @_to_the_end
@@ -198,6 +198,26 @@ class History:
             row, siblings = await statements.add_node(connection, owner, conversation_id, parent_id, values, "")
         self._being_written.add(row.id)
         return node_from(row._asdict(), siblings)
+
+    @_to_the_end
+    async def begin(self, owner: str, e: Exchange) -> None:
+        """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
+        answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
+        answer |= {"model": e.model, "parameters": e.parameters, "run_id": e.run_id, "region": e.region}
+        async with self._database.writing() as connection:
+            if e.new_chat:
+                now = time.time()
+                chat = {"id": e.conversation_id, "owner": owner, "model": e.model, "parameters": e.panel, "created_at": now}
+                await connection.execute(insert(conversations).values(**chat, updated_at=now))
+            parent_id = e.parent_id
+            if e.question is not None:
+                values, preview = _question(e.question, e.attachments)
+                row, _ = await statements.add_node(connection, owner, e.conversation_id, parent_id, values, preview)
+                parent_id = row.id
+            await statements.add_node(connection, owner, e.conversation_id, parent_id, answer, "", e.answer_id)
+            changed = update(conversations).where(statements.owned(owner, e.conversation_id))
+            await connection.execute(changed.values(model=e.model, parameters=e.panel))
+        self._being_written.add(e.answer_id)
 
     @_to_the_end
     async def write_answers(self, updates: Sequence[AnswerUpdate]) -> None:
@@ -271,3 +291,9 @@ class History:
     def _is_stale(self, row: Mapping[str, Any]) -> bool:
         """Whether an answer that says it is streaming has been given up by another process."""
         return row["id"] not in self._being_written and float(row["written_at"]) < time.time() - STALE_AFTER_S
+
+
+def _question(content: str, attachments: Sequence[Attachment]) -> tuple[dict[str, Any], str]:
+    """The columns of a user's turn, and how a chat that begins with it shows."""
+    values = {"role": "user", "content": content, "folded": folded(content), "status": "done"}
+    return {**values, "attachments": stored_attachments(attachments)}, statements.preview_of(content, attachments)
