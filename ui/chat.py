@@ -169,20 +169,18 @@ class ChatTab:
                 turns.cancel()
         if not self.views.shows(session_hash, view):
             return
-        if run.storage_error is not None:  # what is not stored stays on the page as it was last shown
-            yield {page.live: {**value, "running": False, "error": render.page_error(run.storage_error), "jump": True}}
+        failure = await _storage_failure(run)
+        if failure is not None:  # what is not stored stays on the page as it was last shown
+            yield {page.live: {**value, "running": False, "error": render.page_error(failure), "jump": True}}
             return
         done = {**IDLE, "state": run.state, "status": W.states[run.state], "says": W.says_ready if run.state == "done" else ""}
         yield {page.live: done, **await self.shown(chat, session, request)}
 
     async def _turns(self, chat: Chat, run: Run, session: Session, request: gr.Request) -> Updates:
         """The branch without the answer in the making, once the question is stored."""
-        try:
-            if run.begun is not None:
-                await asyncio.shield(run.begun)
-            return await self.shown(chat, session, request, live_node=run.node_id, follow=True)
-        except BackendError:
-            return {}  # the run says at its end that it was not stored
+        if await _storage_failure(run) is not None:
+            return {}  # said at the end of the answer
+        return await self.shown(chat, session, request, live_node=run.node_id, follow=True)
 
     async def stop(self, session: Session, request: gr.Request) -> None:
         """Ends the answer in the making; whoever follows it shows what arrived."""
@@ -292,6 +290,16 @@ class ChatTab:
         """The tab was closed or reloaded."""
         self.views.forget(str(request.session_hash))
         self.backend.runs.leave(str(request.session_hash))
+
+
+async def _storage_failure(run: Run) -> BackendError | None:
+    """Why a run is not in the database, once its first write has ended."""
+    try:
+        if run.begun is not None:
+            await asyncio.shield(run.begun)
+    except BackendError as error:
+        return error
+    return run.storage_error
 
 
 def page_error(error: BackendError) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from backend.attachments import Attachment, display_name
 from backend.errors import BadInput
 from backend.history.exchange import FileChat
-from backend.history.records import AnswerUpdate, answer_values, known, stored_attachments
+from backend.history.records import AnswerUpdate, Exchange, answer_values, known, stored_attachments
 from backend.history.schema import conversations, folded, nodes
 from backend.history.tree import Link, above, below, neighbour
 
@@ -122,6 +122,18 @@ async def add_node(
     await connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(**changed))
     row = (await connection.execute(select(*NODE_COLUMNS).where(nodes.c.id == node_id))).one()
     return row, [link.id for link in links if link.parent_id == parent_id]
+
+
+async def add_chat(
+    connection: AsyncConnection, owner: str, e: Exchange, question: dict[str, Any], answer: dict[str, Any], preview: str
+) -> None:
+    """A new chat with its first question and the answer to it: nothing to look up, three inserts."""
+    now, question_id = time.time(), new_id()
+    chat = {"id": e.conversation_id, "owner": owner, "model": e.model, "parameters": e.panel, "preview": preview, "root_id": question_id}
+    await connection.execute(insert(conversations).values(**chat, created_at=now, updated_at=now))
+    placed = {"conversation_id": e.conversation_id, "created_at": now, "written_at": now}
+    await connection.execute(insert(nodes).values(id=question_id, active_child_id=e.answer_id, **placed, **question))
+    await connection.execute(insert(nodes).values(id=e.answer_id, parent_id=question_id, **placed, **answer))
 
 
 async def delete_branch(connection: AsyncConnection, owner: str, node_id: str) -> list[str]:

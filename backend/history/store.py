@@ -204,19 +204,18 @@ class History:
         """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
         answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
         answer |= {"model": e.model, "parameters": e.parameters, "run_id": e.run_id, "region": e.region}
+        question, preview = _question(e.question or "", e.attachments)
         async with self._database.writing() as connection:
             if e.new_chat:
-                now = time.time()
-                chat = {"id": e.conversation_id, "owner": owner, "model": e.model, "parameters": e.panel, "created_at": now}
-                await connection.execute(insert(conversations).values(**chat, updated_at=now))
-            parent_id = e.parent_id
-            if e.question is not None:
-                values, preview = _question(e.question, e.attachments)
-                row, _ = await statements.add_node(connection, owner, e.conversation_id, parent_id, values, preview)
-                parent_id = row.id
-            await statements.add_node(connection, owner, e.conversation_id, parent_id, answer, "", e.answer_id)
-            changed = update(conversations).where(statements.owned(owner, e.conversation_id))
-            await connection.execute(changed.values(model=e.model, parameters=e.panel))
+                await statements.add_chat(connection, owner, e, question, answer, preview)
+            else:
+                parent_id = e.parent_id
+                if e.question is not None:
+                    row, _ = await statements.add_node(connection, owner, e.conversation_id, parent_id, question, preview)
+                    parent_id = row.id
+                await statements.add_node(connection, owner, e.conversation_id, parent_id, answer, "", e.answer_id)
+                changed = update(conversations).where(statements.owned(owner, e.conversation_id))
+                await connection.execute(changed.values(model=e.model, parameters=e.panel))
         self._being_written.add(e.answer_id)
 
     @_to_the_end
