@@ -41,6 +41,7 @@ class Runs:
         self._saved: dict[str, int] = {}
         self._loaded_s: dict[str, float] = {}
         self._keeper: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Future[None] | None = None
 
     def start(self, run: Run, provider: Provider, begin: Coroutine[Any, Any, None] | None = None) -> Run:
         """Begins to drive `run` and beside it to store it (`begin`); returns at once."""
@@ -75,6 +76,9 @@ class Runs:
         if task is not None and not run.ended:
             task.cancel()
             await asyncio.wait([task])
+            if not run.ended:  # a task that is stopped before its first step never runs
+                run.end("stopped")
+                await self._write([run])
 
     def expect(self, owner: str) -> None:
         """`owner` is loading the page: runs that lose their page just now get the longer grace, since it is being reloaded."""
@@ -126,7 +130,7 @@ class Runs:
             for run in list(self._runs.values()):
                 if not run.ended and self._abandoned(run, now):
                     log.info("run %s stopped: nobody is watching", run.id)
-                    self._tasks[run.id].cancel()  # not awaited: a slow close must not hold up saving
+                    self._stopping = asyncio.ensure_future(self.stop(run))  # not awaited: a slow close must not hold up saving
             if now - saved_s >= SAVE_EVERY_S:
                 await self._save_changed()
                 saved_s = time.monotonic()

@@ -71,6 +71,15 @@ async def test_stop_before_the_first_token(scripted):
     await runs.aclose()
 
 
+async def test_stop_before_the_task_has_begun(scripted):
+    saved = Saved()
+    runs = Runs(saved)
+    run = runs.start(new_run(), scripted([Started("m"), Finished("stop")]))
+    await runs.stop(run)
+    assert run.state == "stopped" and saved.states == [("stopped", "")]
+    await runs.aclose()
+
+
 async def test_a_run_whose_page_has_gone_is_stopped(scripted):
     never = asyncio.Event()
     provider = scripted([Started("m"), TextDelta("x"), never.wait])

@@ -148,6 +148,8 @@ class Tab:
     def take_one(self, update: dict[Any, Any]) -> None:
         self.sent.append(update)
         for component, value in update.items():
+            if value == gr.skip():
+                continue
             if isinstance(value, dict) and value.get("__type__") == "update":
                 self.shown[component] = {**self._before(component), **value}
                 if component in self.values and "value" in value:
