@@ -18,8 +18,8 @@ BackendError              message, hint, retryable, retry_after_s, request_id, c
     OutOfMemory           does not fit in memory
   StorageError            the history database cannot be read or written
 
-Classified by type, status and code, never by searching a message's text (one documented exception: DashScope's
-`insufficient_quota` with "Free allocated quota exceeded").
+Classified by type, status and code, never by searching a message's text (two documented exceptions, where one of
+DashScope's codes means two things: "Free allocated quota exceeded" and "Range of input length"; see dashscope_errors.py).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 from backend.catalogue import Capabilities
 from backend.providers.bodies import compatible_body, native_body
+from backend.providers.connection import shown_address
 from backend.types import ChatRequest
 
 DASHSCOPE_VARIABLE, SERVER_VARIABLE = "DASHSCOPE_API_KEY", "OPENAI_API_KEY"
@@ -35,12 +36,13 @@ class Snippet:
 
 
 def snippets(request: ChatRequest, capabilities: Capabilities, place: Place) -> list[Snippet]:
-    """What applies to this engine, the exact JSON first."""
+    """What applies to this engine, the exact JSON first; a recording has no request."""
+    address = shown_address(place.base_url)
     match place.engine:
         case "dashscope":
-            return _dashscope(request, capabilities, place.base_url)
+            return _dashscope(request, capabilities, address)
         case "server":
-            return _server(request, capabilities, place.base_url)
+            return _server(request, capabilities, address)
         case "local":
             return [Snippet("Python transformers", _transformers(request))]
         case _:
@@ -99,17 +101,18 @@ def _openai(body: dict[str, Any], address: str, variable: str) -> str:
     arguments = "".join(f"    {name}={_python(value)},\n" for name, value in own.items())
     if extra:  # fields that OpenAI does not have
         arguments += f"    extra_body={_python(extra)},\n"
+    key = f'os.environ["{variable}"]' if variable == DASHSCOPE_VARIABLE else f'os.environ.get("{variable}", "none")'
     return f"""import os
 
 from openai import OpenAI
 
-client = OpenAI(api_key=os.environ["{variable}"], base_url={address!r})
+client = OpenAI(api_key={key}, base_url={address!r})
 stream = client.chat.completions.create(
 {arguments})
 for chunk in stream:
     for choice in chunk.choices:
-        thinking = getattr(choice.delta, "reasoning_content", None)
-        print(thinking or choice.delta.content or "", end="", flush=True)
+        delta = choice.delta.model_dump()
+        print(delta.get("reasoning_content") or delta.get("reasoning") or delta["content"] or "", end="", flush=True)
 """
 
 
@@ -151,7 +154,7 @@ for await (const bytes of response.body) {{
   for (const line of lines) {{
     if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
     for (const {{ delta }} of JSON.parse(line.slice(6)).choices)
-      process.stdout.write(delta.reasoning_content ?? delta.content ?? "");
+      process.stdout.write(delta.reasoning_content || delta.reasoning || delta.content || "");
   }}
 }}
 """
@@ -169,13 +172,14 @@ def _transformers(request: ChatRequest) -> str:
     arguments = "".join(f", {name}={value!r}" for name, value in {"do_sample": sample, **told}.items())
     model = "HuggingFaceTB/SmolLM2-135M-Instruct" if request.model == "demo" else request.model
     seed = f"set_seed({values.seed})\n" if values.seed is not None else ""
+    switch = "" if values.enable_thinking is None else f", enable_thinking={values.enable_thinking}"
     return f"""from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer, set_seed
 
 name = {model!r}
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map="auto")
 messages = {_python(messages, 0)}
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{switch})
 inputs = inputs.to(model.device)
 {seed}model.generate(**inputs, streamer=TextStreamer(tokenizer, skip_prompt=True){arguments})
 """

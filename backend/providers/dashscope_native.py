@@ -137,8 +137,8 @@ class _Frames:
         prompt = usage.get("prompt_tokens_details") or {}
         reasoning = output.get("reasoning_tokens")
         self.usage = Usage(
-            input_tokens=usage.get("input_tokens"),
-            output_tokens=usage.get("output_tokens"),
+            input_tokens=usage.get("input_tokens") or None,  # the SDK writes 0 where nothing was told
+            output_tokens=usage.get("output_tokens") or None,
             reasoning_tokens=0 if reasoning is None and self._thinks is False else reasoning,
             cached_tokens=prompt.get("cached_tokens"),
         )

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -24,7 +25,8 @@ from backend.providers.bodies import compatible_body
 from backend.providers.chunks import ChunkReader
 from backend.providers.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, key_text, quoted, shown_address
 from backend.providers.dashscope_errors import dashscope_error
-from backend.providers.server_errors import server_error, status_and_code
+from backend.providers.envelopes import json_in, said_in, status_and_code
+from backend.providers.server_errors import server_error
 from backend.types import ChatRequest, Event, Started
 
 LISTING_TIMEOUT_S = 5.0
@@ -65,6 +67,7 @@ class OpenAICompatibleProvider:
         self._address, self._key = shown_address(base_url), key_text(key)
         self._listed: dict[str, ListedModel] | None = None
         try:
+            urlsplit(base_url)  # stricter than the client, which leaves some addresses to fail later
             self._client = AsyncOpenAI(
                 base_url=base_url,
                 api_key=self._key or "none",
@@ -136,7 +139,7 @@ class OpenAICompatibleProvider:
 
     def _read(self, frame: object, reader: ChunkReader) -> list[Event]:
         if not isinstance(frame, dict) or not (frame.get("choices") or _is_empty_chunk(frame)):
-            said = _said(frame)
+            said = said_in(frame)
             raise self._refusal(None, said, reader.request_id) if said else self._broken("sent a frame of no answer", reader)
         try:
             return reader.read(frame)
@@ -172,13 +175,13 @@ class OpenAICompatibleProvider:
                 what = "did not answer in time" if isinstance(error, openai.APITimeoutError) else "closed the connection"
                 return Unavailable(f"{self._where} {what} before the answer began.", hint=_BUSY, request_id=request_id)
             case openai.APIError():  # an error object inside the stream
-                return self._refusal(None, _said({"error": error.body}) or {"message": error.message}, request_id)
+                return self._refusal(None, said_in({"error": error.body}) or {"message": error.message}, request_id)
             case _:
                 return self._broken("sent something that is no JSON", reader)
 
     def _status_error(self, error: openai.APIStatusError) -> BackendError:
         status, headers = error.status_code, error.response.headers
-        if said := _said(_json_in(error.response.text)):
+        if said := said_in(json_in(error.response.text)):
             return self._refusal(status, said, headers.get("x-request-id"), _seconds(headers.get("retry-after")))
         if status < 400:
             sentence = f"{self._where} sends callers on to {shown_address(headers.get('location', ''))}."
@@ -196,30 +199,6 @@ def _is_empty_chunk(frame: dict[str, Any]) -> bool:
     """A chunk without text, as the one that brings the usage; not DashScope's native error frame, which has no `error`."""
     parts = isinstance(frame.get("choices"), list) or isinstance(frame.get("usage"), dict)
     return parts and not (frame.get("code") or frame.get("message") or frame.get("error"))
-
-
-def _said(answer: object) -> dict[str, Any] | None:
-    """What a service says went wrong, out of its several envelopes; `None` where it is none of them."""
-    if not isinstance(answer, dict):
-        return None
-    inner = answer.get("error") or answer
-    if isinstance(inner, str):
-        return {"message": inner}
-    if not isinstance(inner, dict):
-        return None
-    if "detail" in inner:  # FastAPI's own errors
-        return {"message": inner["detail"] if isinstance(inner["detail"], str) else json.dumps(inner["detail"])}
-    if not (inner.get("code") or inner.get("message")):
-        return None
-    return {"request_id": answer.get("request_id"), **inner}
-
-
-def _json_in(text: str) -> object:
-    """The body of a refusal: JSON, or DashScope's `data:` line where the request asked for a stream; else `None`."""
-    line = next((line[5:] for line in text.splitlines() if line.startswith("data:")), text)
-    with suppress(ValueError):
-        return json.loads(line)
-    return None
 
 
 def _context(model: dict[str, Any]) -> int | None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from backend.errors import (
     AuthError,
     BackendError,
@@ -27,19 +24,6 @@ _BY_CODE: dict[str, tuple[type[BackendError], str]] = {
     "insufficient_quota": (QuotaExhausted, "Look at the account of this server."),
     "content_filter": (ContentFiltered, "Word it differently."),
 }
-
-
-def status_and_code(said: Mapping[str, Any], status: int | None) -> tuple[int | None, str | None]:
-    """OpenAI puts a word into `code`. vLLM and SGLang put the status there (the only place for it inside a stream), a class
-    name into `type`, and vLLM `input_tokens` into `param` where a prompt is too long. llama.cpp puts a word into `type`.
-    """
-    code = said.get("code")
-    if str(code).isdecimal():
-        status, code = status or int(str(code)), None
-    if not code and said.get("param") == "input_tokens":
-        return status, "context_length_exceeded"
-    word = code or said.get("type")
-    return status, str(word) if word else None
 
 
 def server_error(

@@ -17,19 +17,33 @@ from backend.errors import (
     AuthError,
     BackendError,
     ContentFiltered,
+    ContextTooLong,
     ProtocolError,
     QuotaExhausted,
     RateLimited,
+    RequestRejected,
     StreamBroken,
     Unavailable,
     UnknownModel,
 )  # fmt: skip
 from backend.provider import Provider
 from backend.providers.dashscope_native import DashScopeNativeProvider
+from backend.providers.local import LocalProvider
 from backend.providers.openai_compatible import dashscope, openai_server
 from backend.providers.replay import ReplayProvider
-from backend.types import ChatRequest, Event, Finished, GenerationParameters, Message, Started, TextDelta, ThinkingDelta
-from tests.emulator import running_emulator
+from backend.types import (
+    AnswerWasThinking,
+    ChatRequest,
+    Event,
+    Finished,
+    GenerationParameters,
+    Message,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+)
+from tests.backend.local.tiny import END, OPENS, scripted
+from tests.emulator import http, running_emulator
 
 KEY = SecretStr("sk-test")
 NEXT = "qwen3-next-80b-a3b-thinking"
@@ -47,31 +61,23 @@ class Case:
     wire: bool = True
 
 
-def _local(base_url: str, tmp_path: Path) -> Provider:
-    from backend.providers.local import LocalProvider
-    from tests.backend.local.tiny import thinking_model_folder
+def _server(base_url: str, _: Path) -> Provider:
+    return openai_server(f"{base_url}/v1", None, name="s")
 
-    thinking_model_folder(tmp_path / "tiny")
-    return LocalProvider(tmp_path)
+
+def _local(_: str, tmp_path: Path) -> Provider:
+    """A scripted model behind the real engine, prompt and decoding."""
+    return LocalProvider(tmp_path, load=lambda name, report: scripted(f"Let me see: 好.\n</think>\n\nIt is 4.{END}", OPENS))
 
 
 CASES = [
     Case("dashscope compatible", lambda url, _: dashscope(url, KEY, region="singapore"), NEXT),
     Case("dashscope native", lambda url, _: DashScopeNativeProvider(url, KEY, region="singapore"), NEXT),
-    Case(
-        "server, reasoning_content",
-        lambda url, _: openai_server(f"{url}/v1", None, name="s"),
-        CHECKPOINT,
-        "[[style:reasoning_content]]",
-    ),
-    Case("server, reasoning", lambda url, _: openai_server(f"{url}/v1", None, name="s"), CHECKPOINT, "[[style:reasoning]]"),
-    Case(
-        "server, only </think> in the text",
-        lambda url, _: openai_server(f"{url}/v1", None, name="s"),
-        CHECKPOINT,
-        "[[style:inline]]",
-    ),
+    Case("server, reasoning_content", _server, CHECKPOINT, "[[style:reasoning_content]]"),
+    Case("server, reasoning", _server, CHECKPOINT, "[[style:reasoning]]"),
+    Case("server, only </think> in the text", _server, CHECKPOINT, "[[style:inline]]"),
     Case("replay", lambda _url, _: ReplayProvider(ASSETS / "recordings", None), "maths-thinking", wire=False),
+    Case("local", _local, "demo", wire=False),
 ]
 WIRE = [case for case in CASES if case.wire]
 
@@ -113,8 +119,7 @@ def text_of(events: list[Event], kind: type) -> str:
 
 
 async def mock_state(base_url: str) -> dict:
-    async with httpx2.AsyncClient() as client:
-        return (await client.get(f"{base_url}/mock/state")).json()
+    return (await asyncio.to_thread(http.get, f"{base_url}/mock/state")).json()
 
 
 async def until_idle(base_url: str) -> dict:
@@ -145,7 +150,10 @@ async def test_no_tag_reaches_thinking_or_answer(open_provider, case):
 
 @pytest.mark.parametrize("case", **named(CASES))
 async def test_every_provider_says_what_its_model_can_do(open_provider, case):
-    capabilities = await open_provider(case).capabilities(case.model)
+    provider = open_provider(case)
+    if case.name == "local":  # what a scripted model does is known once it is in memory
+        await events_of(provider, asking(case))
+    capabilities = await provider.capabilities(case.model)
     assert capabilities.thinking == "always" and capabilities.title
 
 
@@ -216,6 +224,70 @@ async def test_closing_during_tokens_frees_the_service(open_provider, emulator, 
     assert run["state"] == "disconnected" and 0 < run["tokens_sent"] < 2000
 
 
+@pytest.mark.parametrize("case", **named(WIRE))
+async def test_cancelling_whoever_waits_for_the_next_token_frees_the_service(open_provider, emulator, case):
+    got_text = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(open_provider(case).stream(asking(case, "[[fault:hang-mid@3]]"))) as stream:
+            async for event in stream:
+                if isinstance(event, ThinkingDelta):
+                    got_text.set()
+
+    reading = asyncio.create_task(read())
+    async with asyncio.timeout(5):
+        await got_text.wait()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert (await until_idle(emulator))["state"] == "disconnected"
+
+
+@pytest.mark.parametrize("case", **named(CASES))
+async def test_a_provider_goes_on_after_a_stream_was_left(open_provider, case):
+    provider = open_provider(case)
+    for _ in range(3):
+        stream = provider.stream(asking(case))
+        async for event in stream:
+            if isinstance(event, ThinkingDelta):
+                break
+        await stream.aclose()
+    assert isinstance((await events_of(provider, asking(case)))[-1], Finished)
+
+
+@pytest.mark.parametrize("case", **named(CASES))
+async def test_several_streams_of_one_provider_stay_apart(open_provider, case):
+    provider = open_provider(case)
+    alone = await events_of(provider, asking(case))
+    together = await asyncio.gather(*(events_of(provider, asking(case)) for _ in range(4)))
+    for events in together:
+        assert [text_of(events, kind) for kind in (ThinkingDelta, TextDelta)] == [
+            text_of(alone, kind) for kind in (ThinkingDelta, TextDelta)
+        ]
+
+
+@pytest.mark.parametrize("case", **named(WIRE))
+@pytest.mark.parametrize("switch", [True, False])
+async def test_a_hybrid_model_thinks_when_it_is_told_to(open_provider, emulator, case, switch):
+    model = "qwen3-32b" if "dashscope" in case.name else "Qwen/Qwen3-0.6B"
+    text = f"Hello {case.marker}"
+    request = ChatRequest(model, (Message("user", text),), GenerationParameters(enable_thinking=switch))
+    events = await events_of(open_provider(case), request)
+    assert bool(text_of(events, ThinkingDelta)) is switch and text_of(events, TextDelta)
+    assert "think>" not in text_of(events, ThinkingDelta) + text_of(events, TextDelta)
+
+
+@pytest.mark.parametrize("case", **named(WIRE[2:]))
+async def test_a_model_that_nobody_knows_is_split_as_soon_as_it_shows_its_trace(open_provider, case):
+    request = ChatRequest("mock/unlisted-thinker", (Message("user", f"Hello {case.marker}"),))
+    events = await events_of(open_provider(case), request)
+    known = await events_of(open_provider(case), asking(case))
+    relabelled = next((place for place, event in enumerate(events) if isinstance(event, AnswerWasThinking)), 0)
+    thinking = text_of(events[:relabelled], TextDelta) or text_of(events, ThinkingDelta)
+    assert bool(relabelled) is ("inline" in case.marker)
+    assert thinking == text_of(known, ThinkingDelta)
+    assert text_of(events[relabelled:], TextDelta).replace(request.model, "M") == text_of(known, TextDelta).replace(CHECKPOINT, "M")
+
+
 async def test_closing_a_replay_ends_it():
     stream = ReplayProvider(ASSETS / "recordings", 1.0).stream(ChatRequest("maths-thinking", (Message("user", "x"),)))
     assert isinstance(await anext(stream), Started)
@@ -241,6 +313,38 @@ async def test_each_fault_of_dashscope_has_its_class(open_provider, case, fault,
     assert type(caught.value) is kind
     assert caught.value.message and caught.value.hint
     assert KEY.get_secret_value() not in f"{caught.value!r} {caught.value.hint}"
+
+
+SERVER_FAULTS = [
+    ("401", AuthError), ("403", AuthError), ("404", UnknownModel), ("429", RateLimited), ("429-after", RateLimited), ("arrearage", RequestRejected),
+    ("500", Unavailable), ("503", Unavailable), ("html", Unavailable), ("cut", StreamBroken), ("cut-first", Unavailable),
+    ("bad-json", StreamBroken), ("no-finish", StreamBroken), ("error", RateLimited), ("inspection-stream", RequestRejected),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", **named(WIRE[2:]))
+@pytest.mark.parametrize(("fault", "kind"), SERVER_FAULTS)
+async def test_each_fault_of_a_server_has_its_class(open_provider, case, fault, kind):
+    with pytest.raises(BackendError) as caught:
+        await events_of(open_provider(case), asking(case, f"[[fault:{fault}]]"))
+    assert type(caught.value) is kind
+    assert caught.value.message and caught.value.hint
+
+
+@pytest.mark.parametrize("case", **named([WIRE[0], WIRE[2]]))
+async def test_a_told_wait_is_passed_on(open_provider, case):
+    with pytest.raises(RateLimited) as caught:
+        await events_of(open_provider(case), asking(case, "[[fault:429-after]]"))
+    assert caught.value.retry_after_s == 1.0
+
+
+@pytest.mark.parametrize("case", **named(WIRE[:2]))
+async def test_a_prompt_that_is_too_long_has_its_class(case, tmp_path):
+    with running_emulator(max_input_tokens=20) as base_url:
+        provider = case.build(base_url, tmp_path)
+        with pytest.raises(ContextTooLong):
+            await events_of(provider, asking(case, "word " * 100))
+        await provider.aclose()
 
 
 async def test_a_leak_frame_in_the_compatible_stream_is_an_error(open_provider):

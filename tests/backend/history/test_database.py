@@ -136,6 +136,16 @@ async def test_a_locked_database_is_told_and_works_again_afterwards(tmp_path):
     await history.aclose()
 
 
+async def test_two_copies_write_to_one_file_side_by_side(tmp_path):
+    first, second = await History.open(None, tmp_path), await History.open(None, tmp_path)
+    chat = await first.create("me", model="m", parameters={})
+    calls = [copy.add_turn("me", chat, None, "user", f"{n}") for n in range(20) for copy in (first, second)]
+    await asyncio.gather(*calls)
+    assert len((await first.load("me", chat)).nodes) == 40
+    await first.aclose()
+    await second.aclose()
+
+
 async def test_a_database_locked_while_opening_is_told_and_not_set_aside(tmp_path):
     await a_history(tmp_path)
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
@@ -336,7 +346,7 @@ def test_every_failure_has_a_sentence_and_a_hint(error, says):
 async def test_what_people_wrote_is_in_no_error(tmp_path):
     history = await History.open(None, tmp_path, busy_timeout_s=0.05)
     with closing(sqlite3.connect(tmp_path / FILE)) as connection:
-        connection.execute("DROP TABLE playground_nodes")
+        connection.execute("CREATE TRIGGER no BEFORE INSERT ON playground_nodes BEGIN SELECT RAISE(ABORT, 'no'); END")
     chat = await history.create("me", model="m", parameters={})
     with pytest.raises(StorageError) as caught:
         await history.add_turn("me", chat, None, "user", "my secret words")

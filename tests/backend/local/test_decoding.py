@@ -99,6 +99,23 @@ def test_the_users_values_go_before_the_models_own(parameters, config, expected)
     assert found == expected
 
 
+@pytest.mark.parametrize(("dtype", "while_reading", "while_writing"), [(torch.bfloat16, True, False), (torch.float32, True, True)])
+def test_onednn_is_left_out_for_single_tokens_in_bf16_only_and_comes_back(dtype, while_reading, while_writing):
+    loaded, seen = scripted("x"), []
+    loaded.model.dtype = dtype
+    answer = type(loaded.model).__call__
+
+    class Watched(type(loaded.model)):
+        def __call__(self, *args, **kwargs):
+            seen.append(torch.backends.mkldnn.enabled)
+            return answer(self, *args, **kwargs)
+
+    loaded.model.__class__ = Watched
+    ours(loaded, 2)
+    assert seen == [while_reading, while_writing, while_writing]
+    assert torch.backends.mkldnn.enabled
+
+
 def run(loaded, request, stopped=lambda: False, max_tokens=100):
     return list(generate(loaded, request, max_tokens, stopped))
 
