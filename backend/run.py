@@ -119,6 +119,15 @@ class Run:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._over.wait(), timeout_s)
 
+    async def storage_failure(self) -> BackendError | None:
+        """Why this run is not in the database, once its first write has ended; `None` where it is."""
+        try:
+            if self.begun is not None:
+                await asyncio.shield(self.begun)
+        except BackendError as error:
+            return error
+        return self.storage_error
+
     def take(self, event: Event) -> None:
         """Takes one event of the stream into the run's state."""
         self.log.append((time.monotonic() - self.started_s, event))

@@ -5,7 +5,6 @@ engines or storage: it asks `Backend` and shows what comes back through `ui.rend
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -34,9 +33,9 @@ from ui.live import IDLE
 from ui.live import follow as live_values
 from ui.parameters import choices_from, for_model
 from ui.text import WORDS as W
+from ui.updates import Updates, download, page_error
 from ui.visitor import Session, Views, owner_of
 
-Updates = dict[Any, Any]
 DEMO = "local:demo"
 
 
@@ -169,7 +168,7 @@ class ChatTab:
                 turns.cancel()
         if not self.views.shows(session_hash, view):
             return
-        failure = await _storage_failure(run)
+        failure = await run.storage_failure()
         if failure is not None:  # what is not stored stays on the page as it was last shown
             yield {page.live: {**value, "running": False, "error": render.page_error(failure), "jump": True}}
             return
@@ -178,7 +177,7 @@ class ChatTab:
 
     async def _turns(self, chat: Chat, run: Run, session: Session, request: gr.Request) -> Updates:
         """The branch without the answer in the making, once the question is stored."""
-        if await _storage_failure(run) is not None:
+        if await run.storage_failure() is not None:
             return {}  # said at the end of the answer
         return await self.shown(chat, session, request, live_node=run.node_id, follow=True)
 
@@ -241,7 +240,10 @@ class ChatTab:
         """Follows the open chat's answer where one is being written."""
         run = self._running(session, request)
         if run is None:
-            yield {self.page.live: gr.skip()}
+            try:  # it may have ended since the chat was opened
+                yield await self.shown(await self.backend.open(), session, request)
+            except BackendError:
+                yield {self.page.live: gr.skip()}
             return
         async with aclosing(self.follow(await self.backend.open(), run, session, request)) as updates:
             async for update in updates:
@@ -290,22 +292,3 @@ class ChatTab:
         """The tab was closed or reloaded."""
         self.views.forget(str(request.session_hash))
         self.backend.runs.leave(str(request.session_hash))
-
-
-async def _storage_failure(run: Run) -> BackendError | None:
-    """Why a run is not in the database, once its first write has ended."""
-    try:
-        if run.begun is not None:
-            await asyncio.shield(run.begun)
-    except BackendError as error:
-        return error
-    return run.storage_error
-
-
-def page_error(error: BackendError) -> dict[str, Any]:
-    """The live part's value for an error that belongs to no answer."""
-    return {**IDLE, "state": "error", "status": W.states["error"], "error": render.page_error(error), "jump": True}
-
-
-def download(name: str, text: str, kind: str) -> dict[str, str]:
-    return {"nonce": secrets.token_hex(4), "name": name, "text": text, "type": kind}

@@ -8,11 +8,12 @@ import gradio as gr
 
 from backend import Backend, BackendError, BadInput, Chat, Conversation
 from ui import render
-from ui.chat import ChatTab, Updates, download, page_error
+from ui.chat import ChatTab
 from ui.layout import Page
 from ui.live import IDLE
 from ui.parameters import for_model
 from ui.text import WORDS as W
+from ui.updates import Updates, download, page_error
 from ui.visitor import Session
 
 

@@ -14,10 +14,11 @@ from pydantic import SecretStr
 
 from backend import Backend, BackendError, BadInput, Server, count_messages, snippets
 from ui import render
-from ui.chat import ChatTab, Updates, download, page_error
+from ui.chat import ChatTab
 from ui.layout import Page, picker
 from ui.parameters import BUILT_IN_PRESETS, choices_from, for_model
 from ui.text import WORDS as W
+from ui.updates import Updates, download, page_error
 from ui.visitor import Session
 
 

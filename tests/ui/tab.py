@@ -137,11 +137,11 @@ class Tab:
         self.house.chat.gone(self.request)
 
     async def take(self, source: AsyncGenerator[dict[Any, Any], None], on_update: Any = None) -> Tab:
-        """Takes updates to their end; `on_update(tab)` is awaited after each and ends it early by returning True."""
+        """Takes updates to their end; `on_update(tab)` is awaited after each from when the turns show, and ends it early by True."""
         async with aclosing(source) as updates:
             async for update in updates:
                 self.take_one(update)
-                if on_update is not None and await on_update(self):
+                if on_update is not None and self.page.log in self.shown and await on_update(self):
                     break
         return self
 

@@ -384,7 +384,7 @@ async def test_looking_at_another_chat_leaves_the_run_going(house):
     following = asyncio.create_task(tab.send("hello [[think:5]][[words:80]][[rate:80]]"))
     await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
     first = tab.session.conversation_id
-    await house.tab().take(house.chats.new_chat(tab.session, tab.request))
+    house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
     sent = len(tab.sent)
     run = house.backend.runs.of_conversation(first, LOCAL_OWNER)
     assert not run.ended
@@ -401,7 +401,7 @@ async def test_coming_back_to_a_chat_follows_its_answer_again(house):
     following = asyncio.create_task(tab.send("hello [[think:5]][[words:100]][[rate:80]]"))
     await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
     first = tab.session.conversation_id
-    await house.tab().take(house.chats.new_chat(tab.session, tab.request))
+    house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
     await asyncio.wait_for(following, 10)
     await tab.pick("open", first)
     assert tab.live["state"] == "done" and tab.roles == ["user", "assistant"]
@@ -532,7 +532,7 @@ async def test_a_shipped_recording_plays_as_a_chat_that_says_what_it_is(house):
     name = next(entry["id"] for entry in group["entries"] if entry["id"] == "maths-thinking")
     await tab.pick("replay", name)
     assert tab.roles == ["user", "assistant"] and W.scripted in tab.last["html"] and "class='trace'" in tab.last["html"]
-    assert tab.shown[tab.page.model] == f"replay:{name}" and tab.live["state"] == "done"
+    assert tab.shown[tab.page.model] == f"replay:{name}" and not tab.live["running"]
     recorded = loads((ASSETS / "recordings" / f"{name}.jsonl").read_text(encoding="utf-8"), name)
     said = "".join(e.text for _, e in recorded.events if isinstance(e, TextDelta))
     assert (await conversation(tab)).path[-1].content == said
@@ -557,8 +557,8 @@ async def test_a_recording_of_an_answer_no_longer_in_memory_is_told(house):
 
 
 async def test_an_unknown_recording_is_told(house):
-    with pytest.raises(gr.Error):
-        await house.tab().act("replay", name="../../etc/passwd")
+    tab = await house.tab().act("replay", name="../../etc/passwd")
+    assert W.no_such_chat in tab.live["error"]
 
 
 # ---------------------------------------------------------------- panel
@@ -584,7 +584,7 @@ async def test_a_preset_is_saved_applied_and_deleted(house):
     assert (other.values[panel.temperature], other.values[panel.system], other.values[panel.stop]) == (0.15, "Be brief.", "END")
     tab.take_one(house.settings.delete_preset("mine", saved))
     assert tab.shown[tab.page.presets] == {} and "mine" not in tab.shown[tab.page.panel.preset]["choices"]
-    assert await house.settings.apply_preset("mine", {}, THINKING, tab.session) == {}
+    assert set(await house.settings.apply_preset("mine", {}, THINKING, tab.session)) == {tab.page.panel.preset}
 
 
 @pytest.mark.parametrize("name", ["", "  ", None, W.preset_precise])
