@@ -63,3 +63,8 @@ class ScriptedProvider:
 @pytest.fixture
 def scripted() -> type[ScriptedProvider]:
     return ScriptedProvider
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests last: Playwright keeps an event loop running in this thread, beside which no async test can start one."""
+    items.sort(key=lambda item: "browser" in Path(item.fspath).parts)
