@@ -6,13 +6,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.conftest import FLAGS, chromium_path
 from tests.running_page import running_page
+
+TARGET = Path(__file__).resolve().parents[2] / "assets" / "screenshot.png"
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
         page.goto(url)
         page.locator("#history .chat-entry", has_text="Lãi đơn").locator("button.open").click()
         expect(page.locator("#status")).to_have_attribute("data-state", "done", timeout=60_000)
-        page.screenshot(path=ROOT / "assets" / "screenshot.png")
+        page.screenshot(path=TARGET)
         browser.close()
 
 
