@@ -107,7 +107,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                 elem_id="history", words=words, apply_default_css=False,
             )  # fmt: skip
             with gr.Row(elem_id="history-tools"):
-                made["import_button"] = gr.UploadButton(W.import_chats, file_types=[".json", ".md"], size="sm", elem_id="import")
+                made["import_button"] = gr.UploadButton(W.import_chats, file_types=[".json", ".md", ".jsonl"], size="sm", elem_id="import")
                 made["export_all"] = gr.Button(W.export_all, size="sm", elem_id="export-all")
         with gr.Column(elem_id="centre"):
             with gr.Column(elem_id="scroll"):

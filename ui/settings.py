@@ -154,7 +154,10 @@ class Settings:
         try:
             file = Path(path)
             text = (await asyncio.to_thread(file.read_bytes)).decode("utf-8")
-            await chat.history.import_text(owner, text, file.name)
+            if file.suffix.lower() == ".jsonl":  # a recorded run, saved from here
+                await self.backend.shelf.add(owner, text, file.name)
+            else:
+                await chat.history.import_text(owner, text, file.name)
         except UnicodeDecodeError:
             error: BackendError = BadInput("This file is not UTF-8 text.", hint="Choose a JSON or Markdown file saved from this page.")
             return {self.page.live: page_error(error)}

@@ -511,6 +511,19 @@ async def test_export_all_holds_every_chat(house, tmp_path):
     assert sorted(tab.titles) == ["first", "second"]
 
 
+async def test_a_saved_recording_is_opened_again_and_a_broken_one_is_told_by_its_line(house, tmp_path):
+    tab = await house.tab().load()
+    text = (ASSETS / "recordings" / "python-code.jsonl").read_text(encoding="utf-8")
+    good, broken = tmp_path / "mine.jsonl", tmp_path / "broken.jsonl"
+    good.write_text(text, encoding="utf-8")
+    broken.write_text(text.splitlines()[0] + "\nnot json\n", encoding="utf-8")
+    tab.take_one(await house.settings.import_chats(str(good), tab.session, tab.request))
+    (group,) = [g for g in tab.shown[tab.page.history]["groups"] if g["title"] == W.recorded]
+    assert len([entry for entry in group["entries"] if entry["id"].endswith("mine.jsonl")]) == 1
+    tab.take_one(await house.settings.import_chats(str(broken), tab.session, tab.request))
+    assert "line 2" in tab.live["error"]
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [("broken.json", b"{"), ("other.json", b'{"a": 1}'), ("plain.md", b"no heading here"), ("binary.json", b"\xff\xfe\x00\x81")],
