@@ -1,6 +1,6 @@
 """32 chats at once, and the page's share of the time to the first token. `python tests/bench/load.py [--chats 32]`.
 
-Every chat is one visitor over gradio's queue protocol: 200 tokens of thinking and 300 of answer at 100 tokens a second. The
+Every chat is one visitor over gradio's queue protocol, who has loaded the page before: 200 tokens of thinking and 300 of answer at 100 tokens a second. The
 ideal is the emulator's own pace; the emulator runs on the same cores. Baselines in the same run: a bare gr.Chatbot handler
 that paces itself (load), and a bare gr.ChatInterface over the same emulator (first token).
 """
@@ -14,6 +14,8 @@ import secrets
 import statistics
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,58 +30,75 @@ IDEAL_S = FIRST_TOKEN_S + TOKENS / RATE
 PROMPT = "bench [[think:200]] [[words:300]] [[rate:100]]"
 
 
-async def prepared(client: httpx2.AsyncClient, target: str, event: str, text: Any) -> dict[str, Any]:
-    """The body of one call of the handler that `target`'s `event` triggers, with every input at its present value."""
-    config = (await client.get("/config")).json()
-    components = {c["id"]: c for c in config["components"]}
+class Visitor:
+    """One browser tab as gradio's server sees it: it loads the page, then sends one question. No heartbeat, no rendering."""
 
-    def is_target(component: dict[str, Any]) -> bool:
+    def __init__(self, client: httpx2.AsyncClient, config: dict[str, Any]) -> None:
+        self._client, self._config = client, config
+        self._components = {c["id"]: c for c in config["components"]}
+        self._session = secrets.token_hex(6)
+
+    async def open(self) -> None:
+        """What a page asks for as it loads; also makes the server's state of this session, as for a person who then types."""
+        for dependency in self._config["dependencies"]:
+            if any(event == "load" for _, event in dependency["targets"]):
+                await self._call(dependency, self._inputs(dependency), ())
+
+    async def ask(self, target: str, text: Any, marks: tuple[str, ...]) -> tuple[float, float]:
+        """(seconds to the first update that holds one of `marks`, seconds to the end) of one question."""
+        dependency = next(d for d in self._config["dependencies"] if any(e == "submit" and self._is(target, c) for c, e in d["targets"]))
+        return await self._call(dependency, [text, *self._inputs(dependency)[1:]], marks)
+
+    def _is(self, target: str, number: int) -> bool:
+        component = self._components.get(number)
+        if component is None:
+            return False
         return component["props"].get("elem_id") == target or (target == "textbox" and component["type"] == "textbox")
 
-    dependency = next(
-        d for d in config["dependencies"] if any(e == event and is_target(components[c]) for c, e in d["targets"] if c in components)
-    )
-    data = []
-    for place, number in enumerate(dependency["inputs"]):
-        component = components[number]
-        value = None if component["type"] == "state" else component["props"].get("value")
-        data.append(text if place == 0 else value)
-    return {"data": data, "fn_index": dependency["id"], "trigger_id": dependency["targets"][0][0]}
+    def _inputs(self, dependency: dict[str, Any]) -> list[Any]:
+        components = [self._components[number] for number in dependency["inputs"]]
+        return [None if c["type"] == "state" else c["props"].get("value") for c in components]
+
+    async def _call(self, dependency: dict[str, Any], data: list[Any], marks: tuple[str, ...]) -> tuple[float, float]:
+        body = {"data": data, "fn_index": dependency["id"], "trigger_id": dependency["targets"][0][0], "session_hash": self._session}
+        start_s, first_s = time.perf_counter(), None
+        joined = await self._client.post("/gradio_api/queue/join", json=body)
+        event_id = joined.json()["event_id"]
+        async with self._client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self._session}) as stream:
+            async for line in stream.aiter_lines():
+                if not line.startswith("data:"):
+                    continue
+                if first_s is None and any(mark in line for mark in marks):
+                    first_s = time.perf_counter() - start_s
+                message = json.loads(line[5:])
+                if message["msg"] == "process_completed" and message["event_id"] == event_id:
+                    if not message["success"]:
+                        raise RuntimeError(line)
+                    break
+        end_s = time.perf_counter() - start_s
+        return first_s if first_s is not None else end_s, end_s
 
 
-async def chat(client: httpx2.AsyncClient, body: dict[str, Any], marks: tuple[str, ...]) -> tuple[float, float]:
-    """(seconds to the first update that holds one of `marks`, seconds to the end) of one visitor."""
-    session = secrets.token_hex(6)
-    start_s, first_s = time.perf_counter(), None
-    joined = await client.post("/gradio_api/queue/join", json={**body, "session_hash": session})
-    event_id = joined.json()["event_id"]
-    async with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
-        async for line in stream.aiter_lines():
-            if not line.startswith("data:"):
-                continue
-            if first_s is None and any(mark in line for mark in marks):
-                first_s = time.perf_counter() - start_s
-            message = json.loads(line[5:])
-            if message["msg"] == "process_completed" and message["event_id"] == event_id:
-                if not message["success"]:
-                    raise RuntimeError(line)
-                break
-    end_s = time.perf_counter() - start_s
-    return first_s if first_s is not None else end_s, end_s
+@asynccontextmanager
+async def visitors(url: str, count: int) -> AsyncIterator[list[Visitor]]:
+    """That many open pages."""
+    async with httpx2.AsyncClient(base_url=url, timeout=120, limits=httpx2.Limits(max_connections=None)) as client:
+        config = (await client.get("/config")).json()
+        found = [Visitor(client, config) for _ in range(count)]
+        for visitor in found:
+            await visitor.open()
+        yield found
 
 
 async def load(url: str, target: str, text: Any, chats: int, marks: tuple[str, ...]) -> list[tuple[float, float]]:
-    limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(base_url=url, timeout=120, limits=limits) as client:
-        body = await prepared(client, target, "submit", text)
-        await chat(client, body, marks)  # what is imported or opened at the first use is not load
-        return await asyncio.gather(*(chat(client, body, marks) for _ in range(chats)))
+    async with visitors(url, chats + 1) as (first, *others):
+        await first.ask(target, text, marks)  # what is imported or opened at the first use is not load
+        return await asyncio.gather(*(visitor.ask(target, text, marks) for visitor in others))
 
 
 async def first_tokens(url: str, target: str, text: Any, marks: tuple[str, ...], count: int = 20) -> list[float]:
-    async with httpx2.AsyncClient(base_url=url, timeout=120) as client:
-        body = await prepared(client, target, "submit", text)
-        return [(await chat(client, body, marks))[0] for _ in range(count + 1)][1:]
+    async with visitors(url, count + 1) as found:
+        return [(await visitor.ask(target, text, marks))[0] for visitor in found][1:]
 
 
 async def direct_first_tokens(url: str, count: int = 20) -> list[float]:
