@@ -113,6 +113,12 @@ class Run:
         self._waiters.append(waiter)
         await asyncio.wait([waiter], timeout=timeout_s)
 
+    async def wait_for_text(self, timeout_s: float) -> None:
+        """Returns once there is something to read, the run has ended, or after `timeout_s`."""
+        until_s = time.monotonic() + timeout_s
+        while not (self.thinking or self.answer or self.ended) and (left_s := until_s - time.monotonic()) > 0:
+            await self.wait_for_change(self.version, left_s)
+
     async def wait_for_end(self, timeout_s: float) -> None:
         """Returns once the run has ended, or after `timeout_s`."""
         if not self.ended and timeout_s > 0:

@@ -23,6 +23,7 @@ from backend.run import Run
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 0.5
+BEGIN_AFTER_S = 0.05  # the first write steps back for the first token: both need the one interpreter, only one is waited for
 LEFT_GRACE_S = 1.0  # after the last page left: a closed tab must free the engine within 2 s
 RELOAD_OVERLAP_S = 0.7  # the new page may be asked for before the old one's connection is seen to close
 RETURN_GRACE_S = 20.0  # where the same visitor is loading the page again
@@ -46,7 +47,7 @@ class Runs:
     def start(self, run: Run, provider: Provider, begin: Coroutine[Any, Any, None] | None = None) -> Run:
         """Begins to drive `run` and beside it to store it (`begin`); returns at once."""
         if begin is not None:
-            run.begun = asyncio.ensure_future(begin)
+            run.begun = asyncio.ensure_future(_after(begin, BEGIN_AFTER_S))
         self._runs[run.id], self._saved[run.id] = run, run.version
         run.unseen_since_s = time.monotonic()
         self._tasks[run.id] = asyncio.create_task(self._drive(run, provider), name=f"run {run.id}")
@@ -173,6 +174,11 @@ class Runs:
             _not_saved(run, error)
             return False
         return True
+
+
+async def _after(write: Coroutine[Any, Any, None], seconds: float) -> None:
+    await asyncio.sleep(seconds)
+    await write
 
 
 def _not_saved(run: Run, error: BackendError) -> None:

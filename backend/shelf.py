@@ -16,8 +16,6 @@ from backend.run import Run
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 SHIPPED = ASSETS / "recordings"
 
 

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from backend import Backend, Capabilities, ModelChoice
 from ui import layout, theme
+from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.layout import Page
@@ -20,6 +21,8 @@ from ui.visitor import PageHeaders
 CONCURRENT_STREAMS = 64  # gradio's default is 1 per function, which would serve one visitor after another
 MAX_WAITING = 256
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+RAW: dict[str, Any] = {"preprocess": False, "postprocess": False, **QUIET}  # values as the page has them: see ui/answers.py
+CLEAR_COMPOSER = "() => ({ text: '', files: [] })"
 
 
 def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities: Capabilities) -> gr.Blocks:
@@ -32,28 +35,33 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
 
         page = layout.build(choices, model, capabilities, trace)
         tab = ChatTab(backend, page)
-        _bind(demo, page, tab, ChatList(backend, page, tab), Settings(backend, page, tab))
+        _bind(demo, page, tab, Answers(backend, page, tab), ChatList(backend, page, tab), Settings(backend, page, tab))
     demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
     return demo
 
 
-def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, chats: ChatList, settings: Settings) -> None:
+def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: ChatList, settings: Settings) -> None:
     session, panel = page.session, page.panel.components()
-    show = [page.live, page.log, page.history, session]
-    whole = [*show, page.composer, page.model, page.files, page.search, *panel]
+    show = [page.live, page.log, page.history]
+    whole = [*show, session, page.composer, page.model, page.files, page.search, *panel]
     asked = [page.model, session, *panel]
 
-    gr.on([page.composer.submit, page.send.click], tab.send, [page.composer, *asked], [*show, page.composer], **QUIET)
-    page.stop.click(tab.stop, [session], None, queue=False, **QUIET)
+    gr.on([page.composer.submit, page.send.click], answers.send, [page.composer, *asked], page.live, **RAW)
+    page.log.restart(answers.restart, asked, page.live, **RAW)
+    page.log.act(tab.act, [session], whole, **QUIET)
+    page.live.sent(None, None, page.composer, js=CLEAR_COMPOSER, **QUIET)
+    page.live.begun(answers.begun, [session], [page.log, page.history], trigger_mode="multiple", **QUIET)
+    page.live.over(answers.over, [session], show, trigger_mode="multiple", **QUIET)
+    page.stop.click(answers.stop, [session], None, queue=False, **QUIET)
     # opening a chat ends before an answer in it is followed: an update that comes while a page still mounts may be missed
     opened = [
-        page.log.act(tab.act, asked, whole, **QUIET),
+        page.log.replay(tab.replay, [session], whole, **QUIET),
         page.history.pick(chats.pick, [session], whole, **QUIET),
         page.new_chat.click(chats.new_chat, [session], whole, **QUIET),
         demo.load(chats.load, [session], whole, **QUIET),
     ]
     for event in opened:
-        event.then(tab.resume, [session], show, **QUIET)
+        event.then(answers.resume, [session], page.live, **RAW)
     page.search.change(chats.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
     demo.unload(tab.gone)
 

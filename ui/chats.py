@@ -29,7 +29,7 @@ class ChatList:
         return await self.tab.history(await self.backend.open(), session, request, words)
 
     async def load(self, session: Session, request: gr.Request) -> Updates:
-        """A page that was opened or reloaded: its chat again. `ChatTab.resume` then follows an answer that is being written."""
+        """A page that was opened or reloaded: its chat again. `Answers.resume` then follows an answer that is being written."""
         try:
             chat = await self.backend.open()
         except BackendError as error:
@@ -51,7 +51,8 @@ class ChatList:
                 updates |= await self._panel(conversation, session)
         except BackendError:
             session.conversation_id = None
-        return {**updates, **await self.tab.shown(chat, session, request, live_node=self.tab.running_node(session, request))}
+        running = self.tab.running(session, request)
+        return {**updates, **await self.tab.shown(chat, session, request, live_node=running.node_id if running else None)}
 
     async def _panel(self, conversation: Conversation, session: Session) -> Updates:
         """The chat's own model and settings in the panel; where its engine is gone (a server taken away) the panel stays."""
@@ -74,7 +75,7 @@ class ChatList:
                 case "open":
                     return await self.open_chat(chat, which, session, request)
                 case "replay":
-                    return await self.tab.replay(which, session, request)
+                    return await self.tab.play(which, session, request)
                 case "markdown" | "json":
                     return {self.page.files: await self._file(chat, owner, which, op)}
                 case "rename":

@@ -16,6 +16,7 @@ from ui.text import WORDS as W
 
 SHORTEST_GAP_S = 0.05  # at most 20 updates a second
 LONGEST_GAP_S = 0.5
+FIRST_TOKEN_S = 0.03  # an engine that answers this soon is shown with the first update rather than with a second one
 HEARTBEAT_S = 0.5  # an update without news: the seconds go on, and gradio notices a closed tab
 IDLE: dict[str, Any] = {"on": False, "running": False, "state": "idle", "status": W.states["idle"]}
 
@@ -119,10 +120,11 @@ class LiveView:
 async def follow(run: Run, still_shown: Callable[[], bool]) -> AsyncGenerator[dict[str, Any], None]:
     """Values for the live component until the run ends or the page shows something else.
 
-    The first comes at once, later ones at most 20 a second; where the page's own machinery is slow the gap grows with it,
-    so that many visitors share one processor without falling behind.
+    The first comes at once (or with the first token where that is quick), later ones at most 20 a second; where the page's own
+    machinery is slow the gap grows with it, so that many visitors share one processor without falling behind.
     """
     view, version, gap_s = LiveView(run), -1, SHORTEST_GAP_S
+    await run.wait_for_text(FIRST_TOKEN_S)
     while still_shown():
         await run.wait_for_change(version, HEARTBEAT_S)
         version, ended = run.version, run.ended

@@ -23,6 +23,7 @@ class Session:
 
     conversation_id: str | None = None
     access: Access = field(default_factory=Access)
+    live_node: str | None = None  # the answer that the turns on the page leave to the live part
 
 
 def owner_of(request: gr.Request, *, public: bool) -> str:
@@ -37,14 +38,14 @@ class Views:
     """Which chat each browser session shows right now, so that following an answer ends when the page moves on."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
 
-    def move(self, session: str) -> int:
-        """The page of `session` shows something new; returns the number of this view."""
-        self._shown[session] = self._shown.get(session, 0) + 1
+    def move(self, session: str) -> str:
+        """The page of `session` shows something new; returns a name for this view that is used only once."""
+        self._shown[session] = secrets.token_hex(4)
         return self._shown[session]
 
-    def shows(self, session: str, view: int) -> bool:
+    def shows(self, session: str, view: str) -> bool:
         return self._shown.get(session) == view
 
     def forget(self, session: str) -> None:

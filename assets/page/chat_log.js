@@ -3,6 +3,7 @@
 const root = element.querySelector('.log');
 const turns = new Map();
 let chat = null;
+const WAITS = ['edit', 'regenerate', 'continue', 'delete', 'select']; // refused by the server while an answer is being written
 const find = (node) => node.closest('.turn')?.dataset.id;
 function draw() {
   const value = props.value || { turns: [] };
@@ -32,7 +33,7 @@ function edit(id) {
   const area = document.createElement('textarea'); area.value = turns.get(id).copy || ''; area.setAttribute('aria-label', words.edit);
   const row = document.createElement('div'); row.className = 'row';
   const close = () => box.remove();
-  for (const [label, act] of [[words.cancel, close], [words.save_edit, () => { close(); trigger('act', { op: 'edit', id, text: area.value }); }]]) {
+  for (const [label, act] of [[words.cancel, close], [words.save_edit, () => { close(); trigger('restart', { op: 'edit', id, text: area.value }); }]]) {
     const b = document.createElement('button'); b.className = 'btn'; b.type = 'button'; b.textContent = label; b.onclick = act; row.append(b);
   }
   area.addEventListener('keydown', (e) => { if (e.isComposing) return; if (e.key === 'Escape') { e.stopPropagation(); close(); } if (e.key === 'Enter' && (e.ctrlKey || e.metaKey)) row.lastChild.click(); });
@@ -41,6 +42,7 @@ function edit(id) {
 root.addEventListener('click', (e) => {
   const b = e.target.closest('[data-op]'); if (!b || b.disabled) return;
   const op = b.dataset.op, id = find(b);
+  if (document.body.dataset.running && WAITS.includes(op)) return;
   if (op === 'copy') playground.copy(turns.get(id)?.copy || '', b);
   else if (op === 'edit') edit(id);
   else if (op === 'panel') playground.panel(b.dataset.panel === 'parameters' ? '' : b.dataset.panel);
@@ -50,7 +52,9 @@ root.addEventListener('click', (e) => {
   else if (op === 'dismiss') b.closest('.err').remove();
   else if (op === 'delete') { if (confirm(props.words.delete_turn_sure)) trigger('act', { op, id }); }
   else if (op === 'request') { playground.panel('request'); trigger('act', { op, id }); }
-  else trigger('act', { op, id: b.dataset.to || id, name: b.dataset.name });
+  else if (op === 'regenerate' || op === 'continue') trigger('restart', { op, id });
+  else if (op === 'replay') trigger('replay', { name: b.dataset.name });
+  else trigger('act', { op, id: b.dataset.to || id });
 });
 // A trace travels only when somebody opens it: a long chat's traces would outweigh everything else on the page.
 root.addEventListener('toggle', async (e) => {

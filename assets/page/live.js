@@ -1,4 +1,5 @@
 // The answer in the making. value = { on, state, status, says, thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
+// Beside it { view, begins, sent, over }: which following of an answer this is, and what the server is to be asked for as it begins and ends.
 // Text goes through text nodes, so it cannot become markup, and only what is new is appended.
 const at = (s) => element.querySelector(s);
 const box = at('.think'), text = at('#thinking-live'), meter = at('#thinking-meter'), frozen = at('.frozen'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
@@ -20,10 +21,19 @@ function grow(all) {
   }
   shown = all;
 }
-let status = null, clock = null;
+let seen = null, ended = null;
+function tell(v) {
+  if (v.view && v.view !== seen) {
+    seen = v.view;
+    if (v.sent) trigger('sent');
+    if (v.begins && !v.over) trigger('begun');
+  }
+  if (v.over && v.view !== ended) { ended = v.view; trigger('over'); }
+}
 function draw() {
   watchScroll();
   const v = props.value || {};
+  tell(v);
   at('.live').hidden = !v.on;
   playground.running(!!v.running);
   const line = document.querySelector('#status');

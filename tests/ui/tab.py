@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import gradio as gr
 from backend import Backend, load_settings
 from backend.catalogue import catalogue
 from ui import layout
+from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.layout import Page
@@ -47,6 +49,7 @@ class House:
 
         self.page = the_page()
         self.chat = ChatTab(self.backend, self.page)
+        self.answers = Answers(self.backend, self.page, self.chat)
         self.chats = ChatList(self.backend, self.page, self.chat)
         self.settings = Settings(self.backend, self.page, self.chat)
 
@@ -64,6 +67,7 @@ class Tab:
         self.values = {component: component.value for component in self.page.panel.components()}
         self.shown: dict[Any, Any] = {}
         self.sent: list[dict[Any, Any]] = []
+        self._seen = self._over = None
 
     # ---- what a person sees
     @property
@@ -98,17 +102,28 @@ class Tab:
     def set(self, name: str, value: Any) -> None:
         self.values[getattr(self.page.panel, name)] = value
 
+    @property
+    def lives(self) -> list[dict[str, Any]]:
+        """All values of the live part in their order."""
+        return [update[self.page.live] for update in self.sent if self.page.live in update]
+
     # ---- what a person does
     async def send(self, text: str, *, files: list[str] | None = None, on_update: Any = None) -> Tab:
         return await self.take(self.sending(text, files=files), on_update)
 
     def sending(self, text: str, *, files: list[str] | None = None) -> AsyncGenerator[dict[Any, Any], None]:
-        return self.house.chat.send({"text": text, "files": files or []}, self.model, self.session, self.request, *self.panel())
+        uploaded = [{"path": file, "orig_name": Path(file).name} for file in files or []]
+        return self.house.answers.send({"text": text, "files": uploaded}, self.model, self.session, self.request, *self.panel())
 
     async def act(self, op: str, node: str = "", *, on_update: Any = None, **data: Any) -> Tab:
         event = SimpleNamespace(_data={"op": op, "id": node, **data})
-        await self.take(self.house.chat.act(event, self.model, self.session, self.request, *self.panel()), on_update)
-        return await self._resume(on_update) if op == "replay" else self
+        if op in ("edit", "regenerate", "continue"):
+            return await self.take(self.house.answers.restart(event, self.model, self.session, self.request, *self.panel()), on_update)
+        if op == "replay":
+            self.take_one(await self.house.chat.replay(event, self.session, self.request))
+            return await self._resume(on_update)
+        self.take_one(await self.house.chat.act(event, self.session, self.request))
+        return self
 
     async def pick(self, op: str, chat: str | None = None, **data: Any) -> Tab:
         event = SimpleNamespace(_data={"op": op, "id": chat, **data})
@@ -124,26 +139,52 @@ class Tab:
         return await self._resume(None)
 
     async def _resume(self, on_update: Any) -> Tab:
-        return await self.take(self.house.chat.resume(self.session, self.request), on_update)
+        return await self.take(self.house.answers.resume(self.session, self.request), on_update)
 
     async def search(self, words: str) -> Tab:
         self.take_one({self.page.history: await self.house.chats.search(words, self.session, self.request)})
         return self
 
     async def stop(self) -> None:
-        await self.house.chat.stop(self.session, self.request)
+        await self.house.answers.stop(self.session, self.request)
 
     def close(self) -> None:
         self.house.chat.gone(self.request)
 
     async def take(self, source: AsyncGenerator[dict[Any, Any], None], on_update: Any = None) -> Tab:
         """Takes updates to their end; `on_update(tab)` is awaited after each from when the turns show, and ends it early by True."""
+        events: list[asyncio.Task[None]] = []
         async with aclosing(source) as updates:
             async for update in updates:
                 self.take_one(update)
+                events += self._fired(list(events))
                 if on_update is not None and self.page.log in self.shown and await on_update(self):
                     break
+        for event in events:
+            await event
         return self
+
+    def _fired(self, before: list[asyncio.Task[None]]) -> list[asyncio.Task[None]]:
+        """What the live component's script asks for as it sees a value: see `tell` in live.js."""
+        live, asked = self.shown.get(self.page.live, {}), []
+        if live.get("view") and live["view"] != self._seen:
+            self._seen = live["view"]
+            if live.get("sent"):
+                self.take_one({self.page.composer: {"text": "", "files": []}})
+            if live.get("begins") and not live.get("over"):
+                asked.append(self._event(self.house.answers.begun, before))
+        if live.get("over") and live["view"] != self._over:
+            self._over = live["view"]
+            asked.append(self._event(self.house.answers.over, [*before, *asked]))
+        return asked
+
+    def _event(self, handler: Any, after: list[asyncio.Task[None]]) -> asyncio.Task[None]:
+        async def ask() -> None:
+            for earlier in after:
+                await earlier
+            self.take_one(await handler(self.session, self.request))
+
+        return asyncio.create_task(ask())
 
     def take_one(self, update: dict[Any, Any]) -> None:
         self.sent.append(update)

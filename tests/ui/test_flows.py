@@ -75,7 +75,7 @@ async def conversation(tab: Tab):
 # ---------------------------------------------------------------- sending
 async def test_a_question_is_thought_about_and_then_answered(house):
     tab = await house.tab().send("How many? [[think:60]][[words:40]][[rate:100]]")
-    lives = [update[tab.page.live] for update in tab.sent]
+    lives = tab.lives
     first_thought = next(i for i, value in enumerate(lives) if value.get("thinking"))
     first_answer = next(i for i, value in enumerate(lives) if value.get("blocks") or value.get("tail"))
     assert first_thought < first_answer
@@ -89,7 +89,7 @@ async def test_a_question_is_thought_about_and_then_answered(house):
 
 async def test_the_composer_is_cleared_once_and_with_the_first_update(house):
     tab = await house.tab().send("hello")
-    assert [tab.page.composer in update for update in tab.sent] == [True] + [False] * (len(tab.sent) - 1)
+    assert [place for place, update in enumerate(tab.sent) if tab.page.composer in update] == [1]
     assert tab.shown[tab.page.composer] == {"text": "", "files": []}
 
 
@@ -159,7 +159,7 @@ async def test_stop_before_the_first_token_says_that_no_answer_began(house, emul
     stored = (await conversation(tab)).path[-1]
     assert (stored.status, stored.content, stored.thinking) == ("stopped", "", None)
     assert W.empty_stopped in tab.last["html"]
-    assert not any(update[tab.page.live].get("thinking") for update in tab.sent)  # no empty trace while nothing is there
+    assert not any(live.get("thinking") for live in tab.lives)  # no empty trace while nothing is there
     await until(lambda: state(emulator)["runs"][-1]["state"] == "disconnected")
 
 

@@ -1,0 +1,150 @@
+"""The events of an answer: sending, editing, regenerating, continuing, following it live, its beginning and end, stopping.
+
+What streams has the live component as its only output and skips gradio's pre- and postprocessing: with the turns among the outputs
+gradio builds every component anew for each update, 6 ms in place of 0.1. The turns follow by two events of their own, which the
+live component's script fires as it sees a value begin (`begun`) and end (`over`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from backend import Attachment, Backend, BackendError, BadInput, Chat, Choices, Run, read_attachment
+from ui import render
+from ui.chat import ChatTab
+from ui.layout import Page
+from ui.live import IDLE
+from ui.live import follow as live_values
+from ui.text import WORDS as W
+from ui.updates import Updates, page_error
+from ui.visitor import Session
+
+Start = Callable[[Chat], Awaitable[Run]]
+
+
+class Answers:
+    """The handlers. Those that stream change `session` in place: it is the object that gradio keeps for the tab."""
+
+    def __init__(self, backend: Backend, page: Page, tab: ChatTab) -> None:
+        self.backend = backend
+        self.page = page
+        self.tab = tab
+
+    # ---- starting
+    async def send(
+        self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any
+    ) -> AsyncGenerator[Updates, None]:
+        """The composer's text and files as a new turn."""
+
+        async def start(chat: Chat) -> Run:
+            choices = await self.tab.choices(model, session, panel)
+            attachments = await _read(composer.get("files") or [])
+            text = composer.get("text") or ""
+            return await chat.send(self.tab.owner(request), session.access, session.conversation_id, text, choices, attachments)
+
+        async with aclosing(self._answer(start, session, request, sent=True)) as updates:
+            async for update in updates:
+                yield update
+
+    async def restart(
+        self, event: gr.EventData, model: str, session: Session, request: gr.Request, *panel: Any
+    ) -> AsyncGenerator[Updates, None]:
+        """A button in the turns that begins another answer: edit, regenerate, continue."""
+        data = dict(event._data or {})
+        op, node, text = str(data.get("op")), str(data.get("id") or ""), str(data.get("text") or "")
+
+        async def start(chat: Chat) -> Run:
+            return await self._restart(chat, op, node, text, await self.tab.choices(model, session, panel), session, request)
+
+        async with aclosing(self._answer(start, session, request)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _restart(self, chat: Chat, op: str, node: str, text: str, choices: Choices, session: Session, request: gr.Request) -> Run:
+        owner, conversation_id = self.tab.owner(request), session.conversation_id
+        if conversation_id is None:
+            raise BadInput(W.no_such_chat, hint="Ask again in a new chat.")
+        if op == "edit":
+            return await chat.send(owner, session.access, conversation_id, text, choices, replaces=node)
+        if op == "regenerate":
+            return await chat.regenerate(owner, session.access, conversation_id, node, choices)
+        return await chat.go_on(owner, session.access, conversation_id, node, choices)
+
+    async def _answer(self, start: Start, session: Session, request: gr.Request, *, sent: bool = False) -> AsyncGenerator[Updates, None]:
+        """Starts a run and follows it; an error before the start is shown and leaves everything as it was."""
+        try:
+            self.tab.not_busy(session, request)
+            run = await start(await self.backend.open())
+        except BackendError as error:
+            yield {self.page.live: page_error(error)}
+            return
+        session.conversation_id = run.conversation_id
+        async with aclosing(self._follow(run, request, {"begins": True, "sent": sent})) as updates:
+            async for update in updates:
+                yield update
+
+    # ---- following
+    async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """Follows the open chat's answer where one is being written; the turns are there already."""
+        run = self.tab.running(session, request)
+        if run is None:
+            ended = session.live_node is not None  # since the chat was opened
+            over = {**IDLE, "view": self.tab.views.move(str(request.session_hash)), "over": True}
+            yield {self.page.live: over if ended else gr.skip()}
+            return
+        async with aclosing(self._follow(run, request, {})) as updates:
+            async for update in updates:
+                yield update
+
+    async def _follow(self, run: Run, request: gr.Request, marks: dict[str, Any]) -> AsyncGenerator[Updates, None]:
+        """The answer live, to its end or until the page shows something else. `marks` tell the page's script what has begun."""
+        session_hash, value = str(request.session_hash), IDLE
+        view = self.tab.views.move(session_hash)
+        self.backend.runs.watch(run, session_hash)
+        async with aclosing(live_values(run, lambda: self.tab.views.shows(session_hash, view))) as values:
+            async for told in values:
+                value = {**told, **marks, "view": view}
+                yield {self.page.live: value}
+        if not self.tab.views.shows(session_hash, view):
+            return
+        failure = await run.storage_failure()
+        if failure is not None:  # what is not stored stays on the page as it was last shown
+            yield {self.page.live: {**value, "running": False, "error": render.page_error(failure), "jump": True}}
+        else:
+            yield {self.page.live: {**value, "running": False, "over": True}}
+
+    async def begun(self, session: Session, request: gr.Request) -> Updates:
+        """The branch without the answer in the making, once the question is stored."""
+        run = self.tab.running(session, request)
+        if run is None or await run.storage_failure() is not None:
+            return {self.page.log: gr.skip()}  # `over` shows it, or the end of the answer says that it is not stored
+        shown = await self.tab.shown(await self.backend.open(), session, request, live_node=run.node_id, follow=True)
+        return {self.page.log: gr.skip()} if run.ended else shown
+
+    async def over(self, session: Session, request: gr.Request) -> Updates:
+        """Everything as stored, in place of the live answer."""
+        if self.tab.running(session, request) is not None:
+            return {self.page.live: gr.skip()}  # another one has begun meanwhile, and is shown by its own events
+        run = self.tab.newest(session, request)
+        state = run.state if run is not None else "idle"
+        done = {**IDLE, "state": state, "status": W.states[state], "says": W.says_ready if state == "done" else ""}
+        try:
+            return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request)}
+        except BackendError as error:
+            return {self.page.live: page_error(error)}
+
+    async def stop(self, session: Session, request: gr.Request) -> None:
+        """Ends the answer in the making; whoever follows it shows what arrived."""
+        run = self.tab.running(session, request)
+        if run is not None:
+            await self.backend.runs.stop(run)
+
+
+async def _read(files: Sequence[dict[str, Any]]) -> list[Attachment]:
+    """The composer's files, which gradio has put into its upload folder, under the names they had."""
+    return [await read_attachment(Path(file["path"]), name=Path(str(file.get("orig_name") or file["path"])).name) for file in files]
