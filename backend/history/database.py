@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 FILE_NAME = "history.db"
 BUSY_TIMEOUT_S = 3.0
+CONNECTIONS = 4  # each is a thread; more would only be made and closed again when many chats begin at once
 _POSTGRESQL_DRIVERS = ("asyncpg", "psycopg")
 _SCHEMA_LOCK = 7_381_904  # PostgreSQL's advisory lock while tables are made; any number of our own
 _MEND_URL = "Mend PLAYGROUND_DATABASE_URL, or leave it out to keep the history in a file."
@@ -131,6 +132,7 @@ def _engine(address: URL, busy_timeout_s: float) -> AsyncEngine:
     sqlite = address.get_backend_name() == "sqlite"
     if sqlite:
         options["connect_args"] = {"timeout": busy_timeout_s, "isolation_level": None}
+        options |= {"pool_size": CONNECTIONS, "max_overflow": 0}
     else:
         options["pool_pre_ping"] = True
     try:
