@@ -21,6 +21,7 @@ from backend.shelf import Shelf, ShelfEntry, recording_of
 from backend.snippets import snippets
 from backend.tokens import LiveCounter, count_messages, count_tokens
 from backend.types import ChatRequest, GenerationParameters, Message, Timing, Usage
+from backend.warmup import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,4 +81,5 @@ __all__ = [
     "ConfigError", "Conversation", "ConversationSummary", "GenerationParameters", "ListedModel", "LiveCounter", "Message", "ModelChoice",
     "Node", "ParameterSpec", "Run", "Server", "Settings", "ShelfEntry", "StorageError", "Timing", "Usage", "count_messages",
     "count_tokens", "load_settings", "parameters_from", "read_attachment", "recording_of", "snippets",
+    "warm_up",
 ]  # fmt: skip

@@ -23,7 +23,9 @@ from backend.run import Run
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 0.5
-BEGIN_AFTER_S = 0.05  # the first write steps back for the first token: both need the one interpreter, only one is waited for
+# the first write steps back for first tokens, its own and those of others: all need the one interpreter, nobody waits for this
+BEGIN_AFTER_S, BEGIN_WITHIN_S = 0.05, 0.6
+BUSY_LAG_S = 0.02  # a loop that wakes a sleeper this late has others to serve
 LEFT_GRACE_S = 1.0  # after the last page left: a closed tab must free the engine within 2 s
 RELOAD_OVERLAP_S = 0.7  # the new page may be asked for before the old one's connection is seen to close
 RETURN_GRACE_S = 20.0  # where the same visitor is loading the page again
@@ -47,7 +49,7 @@ class Runs:
     def start(self, run: Run, provider: Provider, begin: Coroutine[Any, Any, None] | None = None) -> Run:
         """Begins to drive `run` and beside it to store it (`begin`); returns at once."""
         if begin is not None:
-            run.begun = asyncio.ensure_future(_after(begin, BEGIN_AFTER_S))
+            run.begun = asyncio.ensure_future(_once_calm(begin))
         self._runs[run.id], self._saved[run.id] = run, run.version
         run.unseen_since_s = time.monotonic()
         self._tasks[run.id] = asyncio.create_task(self._drive(run, provider), name=f"run {run.id}")
@@ -176,8 +178,14 @@ class Runs:
         return True
 
 
-async def _after(write: Coroutine[Any, Any, None], seconds: float) -> None:
-    await asyncio.sleep(seconds)
+async def _once_calm(write: Coroutine[Any, Any, None]) -> None:
+    begun_s = time.monotonic()
+    while True:
+        before_s = time.monotonic()
+        await asyncio.sleep(BEGIN_AFTER_S)
+        now_s = time.monotonic()
+        if now_s - before_s - BEGIN_AFTER_S < BUSY_LAG_S or now_s - begun_s > BEGIN_WITHIN_S:
+            break
     await write
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import gradio as gr
@@ -27,6 +28,8 @@ CLEAR_COMPOSER = "() => ({ text: '', files: [] })"
 
 def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities: Capabilities) -> gr.Blocks:
     """The page. `choices` and `capabilities` are what it shows first; a load asks again for each visitor."""
+    # gradio sums up its timings with pandas after every event, a tenth of the server's time; its page of them is not served here
+    os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
     with gr.Blocks(title=W.product, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         tab: ChatTab
 
@@ -42,23 +45,24 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
 
 def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: ChatList, settings: Settings) -> None:
     session, panel = page.session, page.panel.components()
-    show = [page.live, page.log, page.history]
-    whole = [*show, session, page.composer, page.model, page.files, page.search, *panel]
+    show = [page.live, page.log, page.history, page.context]
+    settled = [page.model, *panel]  # each costs 1.5 ms to leave as it is: only events that may change them have them as outputs
     asked = [page.model, session, *panel]
 
     gr.on([page.composer.submit, page.send.click], answers.send, [page.composer, *asked], page.live, **RAW)
     page.log.restart(answers.restart, asked, page.live, **RAW)
-    page.log.act(tab.act, [session], whole, **QUIET)
+    page.log.act(tab.act, [session], [*show, page.files, *settled], **QUIET)
+    page.log.restore(chats.restore, [session], settled, **QUIET)
     page.live.sent(None, None, page.composer, js=CLEAR_COMPOSER, **QUIET)
-    page.live.begun(answers.begun, [session], [page.log, page.history], trigger_mode="multiple", **QUIET)
+    page.live.begun(answers.begun, [session], show[1:], trigger_mode="multiple", **QUIET)
     page.live.over(answers.over, [session], show, trigger_mode="multiple", **QUIET)
     page.stop.click(answers.stop, [session], None, queue=False, **QUIET)
     # opening a chat ends before an answer in it is followed: an update that comes while a page still mounts may be missed
     opened = [
-        page.log.replay(tab.replay, [session], whole, **QUIET),
-        page.history.pick(chats.pick, [session], whole, **QUIET),
-        page.new_chat.click(chats.new_chat, [session], whole, **QUIET),
-        demo.load(chats.load, [session], whole, **QUIET),
+        page.log.replay(tab.replay, [session], [*show, session], **QUIET),
+        page.history.pick(chats.pick, [session], [*show, session, page.files], **QUIET),
+        page.new_chat.click(chats.new_chat, [session], [*show, session, page.search], **QUIET),
+        demo.load(chats.load, [session], [*show, session], **QUIET),
     ]
     for event in opened:
         event.then(answers.resume, [session], page.live, **RAW)
@@ -73,9 +77,8 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.preset_delete.click(settings.delete_preset, [preset, page.presets], [page.presets, preset], **QUIET)
     demo.load(lambda saved: gr.update(choices=[*BUILT_IN_PRESETS, *(saved or {})]), page.presets, preset, **QUIET)
 
-    page.show_request.click(settings.request, [page.composer, *asked], page.request, **QUIET)
-    meter = {"trigger_mode": "always_last", **QUIET}
-    gr.on([page.composer.change, page.log.change], settings.context, [page.composer, *asked], page.context, **meter)
+    page.show_request.click(settings.request, [page.composer, *asked], page.request, **RAW)
+    page.composer.change(settings.context, [page.composer, *asked], page.context, trigger_mode="always_last", **RAW)
 
     key = [page.dashscope_key, page.dashscope_region, session, page.model]
     connected = [session, page.model, page.connect_note, page.dashscope_key, page.server_key, *panel]

@@ -15,7 +15,7 @@ from ui.history import history_view
 from ui.layout import Page
 from ui.parameters import choices_from, for_model
 from ui.text import WORDS as W
-from ui.updates import Updates, download, page_error
+from ui.updates import Updates, context_meter, download, page_error
 from ui.visitor import Session, Views, owner_of
 
 DEMO = "local:demo"
@@ -57,7 +57,14 @@ class ChatTab:
 
     # ---- showing
     async def shown(
-        self, chat: Chat, session: Session, request: gr.Request, *, live_node: str | None = None, follow: bool = False
+        self,
+        chat: Chat,
+        session: Session,
+        request: gr.Request,
+        *,
+        live_node: str | None = None,
+        follow: bool = False,
+        restore: bool = False,
     ) -> Updates:
         """Updates for the turns, the list of chats and the context meter."""
         conversation = await self.open_conversation(chat, session, request)
@@ -69,7 +76,19 @@ class ChatTab:
             notes={f"replay:{r.name}": W.scripted if r.scripted else W.recorded_run for r in shelf},
         )  # fmt: skip
         session.live_node = live_node
-        return {self.page.log: log, self.page.history: await self.history(chat, session, request)}
+        return {
+            self.page.log: {**log, "restore": restore},
+            self.page.history: await self.history(chat, session, request),
+            self.page.context: await self._context(chat, conversation, capabilities),
+        }
+
+    async def _context(self, chat: Chat, conversation: Conversation | None, known: dict[str, Capabilities]) -> str:
+        """The context meter of a chat as it was last asked, without a draft."""
+        if conversation is None or conversation.model not in known:
+            return ""
+        stored = conversation.parameters
+        choices = Choices(conversation.model, parameters_from(stored), stored.get("system", ""), stored.get("resend_thinking", False))
+        return await context_meter(chat.request_for(conversation.path, "", (), choices), known[conversation.model])
 
     async def open_conversation(self, chat: Chat, session: Session, request: gr.Request) -> Conversation | None:
         if session.conversation_id is None:
@@ -100,17 +119,19 @@ class ChatTab:
         recording = next((r for r in await self.backend.shelf.entries(owner) if r.name == name), None)
         if recording is None:
             return {self.page.live: page_error(BadInput(W.no_such_chat, hint=W.reload))}
-        model = f"replay:{recording.name}"
         try:
-            capabilities = await self.capabilities(model, session)
-            run = await chat.send(owner, session.access, None, recording.prompt, Choices(model, parameters_from({})))
+            run = await chat.send(owner, session.access, None, recording.prompt, Choices(f"replay:{recording.name}", parameters_from({})))
             session.conversation_id = run.conversation_id
             self.backend.runs.watch(run, str(request.session_hash))
             failure = await run.storage_failure()
-            shown = await self.shown(chat, session, request, live_node=run.node_id, follow=True) if failure is None else {}
+            if failure is not None:
+                return {self.page.session: session}  # `resume` follows it, and says so at its end
+            return {
+                self.page.session: session,
+                **await self.shown(chat, session, request, live_node=run.node_id, follow=True, restore=True),
+            }
         except BackendError as error:
             return {self.page.live: page_error(error)}
-        return {self.page.model: model, **for_model(self.page.panel, capabilities, {}), self.page.session: session, **shown}
 
     async def act(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """A button in the turns that begins no answer of its own: versions, deleting, saving a recording, the demo model."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Backend, BackendError, BadInput, Chat, Conversation
+from backend import Backend, BackendError, BadInput, Chat
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page
@@ -41,26 +41,28 @@ class ChatList:
         return updates
 
     async def open_chat(self, chat: Chat, conversation_id: str | None, session: Session, request: gr.Request) -> Updates:
-        """Shows a chat (none: the empty page) with its own model and settings."""
+        """Shows a chat (none: the empty page); its script then asks `restore` for the chat's own model and settings."""
         session.conversation_id = conversation_id
         self.tab.views.move(str(request.session_hash))
         updates: Updates = {self.page.live: IDLE, self.page.session: session}
         try:
-            conversation = await self.tab.open_conversation(chat, session, request)
-            if conversation is not None and conversation.model:
-                updates |= await self._panel(conversation, session)
+            await self.tab.open_conversation(chat, session, request)
         except BackendError:
             session.conversation_id = None
         running = self.tab.running(session, request)
-        return {**updates, **await self.tab.shown(chat, session, request, live_node=running.node_id if running else None)}
+        live_node = running.node_id if running else None
+        return {**updates, **await self.tab.shown(chat, session, request, live_node=live_node, restore=True)}
 
-    async def _panel(self, conversation: Conversation, session: Session) -> Updates:
-        """The chat's own model and settings in the panel; where its engine is gone (a server taken away) the panel stays."""
+    async def restore(self, session: Session, request: gr.Request) -> Updates:
+        """The open chat's own model and settings in the panel; where its engine is gone (a server taken away) the panel stays."""
         try:
-            capabilities = await self.tab.capabilities(conversation.model, session)
+            conversation = await self.tab.open_conversation(await self.backend.open(), session, request)
+            if conversation is not None and conversation.model:
+                capabilities = await self.tab.capabilities(conversation.model, session)
+                return {self.page.model: conversation.model, **for_model(self.page.panel, capabilities, conversation.parameters)}
         except BackendError:
-            return {}
-        return {self.page.model: conversation.model, **for_model(self.page.panel, capabilities, conversation.parameters)}
+            pass
+        return {self.page.model: gr.skip()}
 
     async def new_chat(self, session: Session, request: gr.Request) -> Updates:
         return {**await self.open_chat(await self.backend.open(), None, session, request), self.page.search: ""}

@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 import gradio as gr
 from pydantic import SecretStr
 
-from backend import Backend, BackendError, BadInput, Server, count_messages, snippets
+from backend import Backend, BackendError, BadInput, Server, snippets, warm_up
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page, picker
 from ui.parameters import BUILT_IN_PRESETS, choices_from, for_model
 from ui.text import WORDS as W
-from ui.updates import Updates, download, page_error
+from ui.updates import Updates, context_meter, download, page_error
 from ui.visitor import Session
 
 
@@ -85,20 +85,22 @@ class Settings:
             return {"note": f"{error.message} {error.hint}", "parts": []}
         return {"note": W.request_note, "parts": [{"title": p.title, "text": p.text} for p in parts]}
 
-    async def context(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> str:
-        """The context meter: the open branch and the draft, in the model's tokens."""
+    async def context(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> Any:
+        """The context meter while a draft is typed: the open branch with it. Who types is soon going to ask."""
+        draft = (composer or {}).get("text") or ""
+        if draft:
+            warm_up(model)
+        elif self.chat.running(session, request) is not None:
+            return gr.skip()  # it was just sent: the turns bring the meter along
         try:
             capabilities = await self.chat.capabilities(model, session)
             choices = choices_from(model, capabilities, list(panel))
             chat = await self.backend.open()
             conversation = await self.chat.open_conversation(chat, session, request)
-            draft = (composer or {}).get("text") or ""
             wanted = chat.request_for(conversation.path if conversation else (), draft, (), choices)
         except BackendError:
             return ""
-        if not wanted.messages:
-            return ""
-        return render.context_line(await count_messages(wanted.messages), capabilities.context_tokens)
+        return await context_meter(wanted, capabilities)
 
     # ---- connecting
     async def use_key(self, key: str, region: str, session: Session, current: str) -> Updates:

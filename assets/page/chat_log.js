@@ -1,4 +1,4 @@
-// The turns. value = { chat, turns: [{ id, key, html, copy }], words }. The server builds the HTML (escaped there); a turn whose
+// The turns. value = { chat, restore, follow, turns: [{ id, key, html, copy }] }. The server builds the HTML (escaped there); a turn whose
 // key did not change keeps its element, so open traces and selections survive an update.
 const root = element.querySelector('.log');
 const turns = new Map();
@@ -8,7 +8,7 @@ const find = (node) => node.closest('.turn')?.dataset.id;
 function draw() {
   const value = props.value || { turns: [] };
   const fresh = value.chat !== chat;
-  if (fresh) { chat = value.chat; playground.chat(value.chat); }
+  if (fresh) { chat = value.chat; playground.chat(value.chat); if (value.restore && chat) trigger('restore'); }
   const keep = new Set(value.turns.map((t) => t.id));
   for (const [id, t] of turns) if (!keep.has(id)) { t.node.remove(); turns.delete(id); }
   let before = null;
