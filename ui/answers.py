@@ -118,15 +118,15 @@ class Answers:
         else:
             yield {self.page.live: {**value, "running": False, "over": True}}
 
-    async def begun(self, session: Session, request: gr.Request) -> Updates:
+    async def begun(self, search: str, session: Session, request: gr.Request) -> Updates:
         """The branch without the answer in the making, once the question is stored."""
         run = self.tab.running(session, request)
         if run is None or await run.storage_failure() is not None:
             return {self.page.log: gr.skip()}  # `over` shows it, or the end of the answer says that it is not stored
-        shown = await self.tab.shown(await self.backend.open(), session, request, live_node=run.node_id, follow=True)
+        shown = await self.tab.shown(await self.backend.open(), session, request, live_node=run.node_id, follow=True, search=search)
         return {self.page.log: gr.skip()} if run.ended else shown
 
-    async def over(self, session: Session, request: gr.Request) -> Updates:
+    async def over(self, search: str, session: Session, request: gr.Request) -> Updates:
         """Everything as stored, in place of the live answer."""
         if self.tab.running(session, request) is not None:
             return {self.page.live: gr.skip()}  # another one has begun meanwhile, and is shown by its own events
@@ -134,7 +134,7 @@ class Answers:
         state = run.state if run is not None else "idle"
         done = {**IDLE, "state": state, "status": W.states[state], "says": W.says_ready if state == "done" else ""}
         try:
-            return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request)}
+            return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request, search=search)}
         except BackendError as error:
             return {self.page.live: page_error(error)}
 

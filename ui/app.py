@@ -54,8 +54,8 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.log.act(tab.act, [session], [*show, page.files, *settled], **QUIET)
     page.log.restore(chats.restore, [session], settled, **QUIET)
     page.live.sent(None, None, page.composer, js=CLEAR_COMPOSER, **QUIET)
-    page.live.begun(answers.begun, [session], show[1:], trigger_mode="multiple", **QUIET)
-    page.live.over(answers.over, [session], show, trigger_mode="multiple", **QUIET)
+    page.live.begun(answers.begun, [page.search, session], show[1:], trigger_mode="multiple", **QUIET)
+    page.live.over(answers.over, [page.search, session], show, trigger_mode="multiple", **QUIET)
     page.stop.click(answers.stop, [session], None, queue=False, **QUIET)
     # opening a chat ends before an answer in it is followed: an update that comes while a page still mounts may be missed
     opened = [

@@ -65,6 +65,7 @@ class ChatTab:
         live_node: str | None = None,
         follow: bool = False,
         restore: bool = False,
+        search: str = "",
     ) -> Updates:
         """Updates for the turns, the list of chats and the context meter."""
         conversation = await self.open_conversation(chat, session, request)
@@ -78,7 +79,7 @@ class ChatTab:
         session.live_node = live_node
         return {
             self.page.log: {**log, "restore": restore},
-            self.page.history: await self.history(chat, session, request),
+            self.page.history: await self.history(chat, session, request, search),
             self.page.context: await self._context(chat, conversation, capabilities),
         }
 

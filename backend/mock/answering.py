@@ -6,6 +6,7 @@ An ASGI response of its own: one `send` a frame, nothing in between. Knows no su
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ class PacedResponse(Response):
                 opening = b""
             counts.add(chunk)
             await send(_part(frames.chunk(chunk, counts)))
-            run.tokens_sent = counts.output
+            run.tokens_sent, run.last_token_at_s = counts.output, time.time()
         if await self._breaks(send, None):
             return False
         called = frames.tool_call(script.tool_call, counts) if script.tool_call else []

@@ -17,7 +17,7 @@ _SECRET_HEADERS = frozenset({"authorization", "api-key", "x-api-key", "cookie", 
 
 @dataclass(slots=True)
 class MockRun:
-    """One request that was answered or refused; `id` is the request id that the client was told."""
+    """One request that was answered or refused; `id` is the request id that the client was told, `last_token_at_s` Unix time."""
 
     surface: Surface
     model: str = ""
@@ -30,6 +30,7 @@ class MockRun:
     fault: str | None = None
     started_s: float = field(default_factory=time.monotonic)
     closed_after_s: float | None = None
+    last_token_at_s: float | None = None
 
     def close(self, state: RunState) -> None:
         """The first end counts."""
@@ -62,6 +63,7 @@ class State:
                 "code": r.code,
                 "fault": r.fault,
                 "closed_after_s": r.closed_after_s,
+                "last_token_at_s": r.last_token_at_s,
             }
             for r in self._runs
         ]

@@ -64,7 +64,7 @@ def chat() -> gr.ChatInterface:
         async for n in paced(int(words), rate):
             text += f"word{n} "
             yield text
-        yield f"{text}lastword"
+        yield f"{text}lastword@{time.time():.3f}"
 
     return gr.ChatInterface(answer)
 

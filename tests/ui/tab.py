@@ -67,6 +67,7 @@ class Tab:
         self.values = {component: component.value for component in self.page.panel.components()}
         self.shown: dict[Any, Any] = {}
         self.sent: list[dict[Any, Any]] = []
+        self.words = ""
         self._seen = self._over = None
 
     # ---- what a person sees
@@ -145,6 +146,7 @@ class Tab:
         return await self.take(self.house.answers.resume(self.session, self.request), on_update)
 
     async def search(self, words: str) -> Tab:
+        self.words = words
         self.take_one({self.page.history: await self.house.chats.search(words, self.session, self.request)})
         return self
 
@@ -185,7 +187,7 @@ class Tab:
         async def ask() -> None:
             for earlier in after:
                 await earlier
-            self.take_one(await handler(self.session, self.request))
+            self.take_one(await handler(self.words, self.session, self.request))
 
         return asyncio.create_task(ask())
 
