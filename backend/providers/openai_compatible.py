@@ -27,7 +27,8 @@ from backend.providers.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, key_
 from backend.providers.dashscope_errors import dashscope_error
 from backend.providers.envelopes import json_in, said_in, status_and_code
 from backend.providers.server_errors import server_error
-from backend.types import ChatRequest, Event, Started
+from backend.providers.unknown_fields import unknown_fields
+from backend.types import ChatRequest, Event, Retrying, Started
 
 LISTING_TIMEOUT_S = 5.0
 
@@ -66,6 +67,7 @@ class OpenAICompatibleProvider:
         self._engine, self._where, self._prefix, self._errors = engine, where, prefix, errors
         self._address, self._key = shown_address(base_url), key_text(key)
         self._listed: dict[str, ListedModel] | None = None
+        self._unknown: frozenset[str] = frozenset()  # fields that the server has refused
         try:
             urlsplit(base_url)  # stricter than the client, which leaves some addresses to fail later
             self._client = AsyncOpenAI(
@@ -109,15 +111,21 @@ class OpenAICompatibleProvider:
         capabilities = self._capabilities(request.model)
         reader = ChunkReader(capabilities.thinks(request.parameters), service_splits=self._engine == "dashscope")
         body = compatible_body(request, capabilities)
-        try:
-            stream = await self._client.post("/chat/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object])
-            async with stream:
-                reader.request_id = stream.response.headers.get("x-request-id")
-                async for chunk in self._frames(stream):
-                    for event in self._read(chunk, reader):
-                        yield event
-        except _TRANSPORT as error:
-            raise self._error(error, reader) from error
+        while True:
+            body = {name: value for name, value in body.items() if name not in self._unknown}
+            try:
+                async with await self._ask(body) as stream:
+                    reader.request_id = stream.response.headers.get("x-request-id")
+                    async for chunk in self._frames(stream):
+                        for event in self._read(chunk, reader):
+                            yield event
+                break
+            except _TRANSPORT as error:
+                fields = self._unknown_to(error, body)
+                if not fields:
+                    raise self._error(error, reader) from error
+                self._unknown |= fields
+                yield Retrying(2, 0.0, f"{self._where} does not take {', '.join(sorted(fields))}: asked again without.")
         for event in reader.rest():
             yield event
         finished = reader.finished()
@@ -125,10 +133,21 @@ class OpenAICompatibleProvider:
             raise self._broken("ended the answer without saying that it is finished", reader)
         yield finished
 
+    async def _ask(self, body: dict[str, Any]) -> AsyncStream[object]:
+        return await self._client.post("/chat/completions", cast_to=object, body=body, stream=True, stream_cls=AsyncStream[object])
+
+    def _unknown_to(self, error: Exception, body: Mapping[str, Any]) -> frozenset[str]:
+        """Fields to leave out when a server of any make is asked again; DashScope's are known, and a refusal there is an error."""
+        if self._engine == "dashscope" or not isinstance(error, openai.APIStatusError):
+            return frozenset()
+        return unknown_fields(error.status_code, error.response.text, body)
+
     def _capabilities(self, model: str) -> Capabilities:
         listed = (self._listed or {}).get(model)
         context = listed.context_tokens if listed else None
-        return catalogue().capabilities(self._engine, model, name=f"{self._prefix}{model}", context_tokens=context)
+        found = catalogue().capabilities(self._engine, model, name=f"{self._prefix}{model}", context_tokens=context)
+        taken = {name: spec for name, spec in found.parameters.items() if name not in self._unknown}
+        return found.model_copy(update={"parameters": taken})
 
     def _frames(self, stream: AsyncStream[object]) -> AsyncIterator[object]:
         """The stream, or the whole answer of a server that does not stream."""

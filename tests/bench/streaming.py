@@ -51,6 +51,9 @@ def ours(browser: Browser, rate: float, thinking: int, answer: int) -> dict[str,
     with emulator(rate=rate, first_token_s=0.2) as engine, the_page(engine) as url:
         page = opened(browser, url)
         page.locator("#chat-log .hello").wait_for()
+        for name, value in (("thinking-budget", thinking + 100), ("max-tokens", answer + 100)):  # the emulator keeps to both
+            page.locator(f"#p-{name} input[type=number]").fill(str(value))
+            page.locator(f"#p-{name} input[type=number]").press("Tab")
         page.locator("#composer textarea").fill(f"long [[think:{thinking}]] [[words:{answer}]]")
         page.locator("#composer textarea").press("Enter")
         page.set_default_timeout(1000 * (60 + 2 * (thinking + answer) / rate))
@@ -61,6 +64,8 @@ def ours(browser: Browser, rate: float, thinking: int, answer: int) -> dict[str,
         page.locator("#chat-log details.trace summary").click()
         # a word of more than twelve letters is two of the emulator's tokens
         page.wait_for_function(f"(n) => ({TRACE})() >= n", arg=0.97 * thinking, polling=200)
+        if run["tokens_sent"] < thinking + answer:
+            raise RuntimeError(f"the emulator sent only {run['tokens_sent']} tokens")
         found = {
             "on_screen_s": shown["at"] - run["last_token_at_s"],
             "rendered_s": stored["at"] - run["last_token_at_s"],
