@@ -216,9 +216,16 @@ class Engines:
         def build() -> Provider:
             from backend.providers.local import LocalProvider
 
-            return LocalProvider(self.settings.data_dir, allow_fetch=self.settings.demo, allow_folders=not self.settings.public)
+            return LocalProvider(self.settings.data_dir, allow_fetch=self.settings.demo, only=self._owners_models())
 
         return self._once(("local",), build)
+
+    def _owners_models(self) -> frozenset[str] | None:
+        """What visitors of a public host may run here; `None` on a private one: everything."""
+        if not self.settings.public:
+            return None
+        engine, _, model = (self.settings.model or "").partition(":")
+        return frozenset({"demo", model} if engine == "local" else {"demo"})
 
     def _replay(self) -> Provider:
         def build() -> Provider:
@@ -247,7 +254,10 @@ def _secret(key: SecretStr | None) -> str:
 
 async def is_private(url: str) -> bool:
     """Whether a URL's host is, or resolves to, anything but a public address. Unresolvable counts as private."""
-    host = urlsplit(url).hostname
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
     if host is None:
         return True
     try:

@@ -10,7 +10,8 @@ BackendError              message, hint, retryable, retry_after_s, request_id, c
     ContentFiltered       the service's content inspection refused prompt or answer
   RateLimited             429, retryable, with retry_after_s where told
   QuotaExhausted          429, 403 or 400 by code: free quota, arrears; waiting does not help
-  Unavailable             408, 5xx, connect or read timeout: retryable before the first token
+  Unavailable             5xx, no connection: retryable before the first token
+    TimedOut              408, a service's or our own time is up: retryable once, since each try may take minutes
   StreamBroken            cut after the first delta; the partial text stays
   ProtocolError           the answer was not understood (HTML, no finish reason, bad JSON)
   LocalModelError         a model on this machine
@@ -18,8 +19,9 @@ BackendError              message, hint, retryable, retry_after_s, request_id, c
     OutOfMemory           does not fit in memory
   StorageError            the history database cannot be read or written
 
-Classified by type, status and code, never by searching a message's text (two documented exceptions, where one of
-DashScope's codes means two things: "Free allocated quota exceeded" and "Range of input length"; see dashscope_errors.py).
+Classified by type, status and code, never by searching a message's text (documented exceptions: where one of
+DashScope's codes means two things, "Free allocated quota exceeded" and "Range of input length"; see dashscope_errors.py;
+and the names of fields that a strict server does not know; see unknown_fields.py).
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class BackendError(Exception):
     """`str(error)` is the sentence for people. `code` is the service's own word, for logs and reports."""
 
     retryable = False
+    most_attempts = 4
 
     def __init__(
         self,
@@ -85,6 +88,10 @@ class QuotaExhausted(BackendError):
 
 class Unavailable(BackendError):
     retryable = True
+
+
+class TimedOut(Unavailable):
+    most_attempts = 2
 
 
 class StreamBroken(BackendError):

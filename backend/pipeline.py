@@ -28,7 +28,6 @@ from backend.types import (
     ToolCallDelta,
 )
 
-MAX_ATTEMPTS = 4
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
 LONGEST_RETRY_AFTER_S = 60.0  # a service that asks for more is better told to the user than waited for in silence
 
@@ -47,7 +46,7 @@ def backoff_s(attempt: int, error: BackendError, jitter: Callable[[], float] = r
 
     The service's own Retry-After where told, else 0.5 * 2^(n-1), at most 8 s, times 0.5..1 so that clients spread out.
     """
-    if not error.retryable or attempt >= MAX_ATTEMPTS:
+    if not error.retryable or attempt >= error.most_attempts:
         return None
     if error.retry_after_s is not None:
         return error.retry_after_s if error.retry_after_s <= LONGEST_RETRY_AFTER_S else None

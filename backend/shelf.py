@@ -17,6 +17,7 @@ from backend.run import Run
 log = logging.getLogger(__name__)
 
 SHIPPED = ASSETS / "recordings"
+KEPT = 50  # of each visitor: beyond, the oldest goes, whose file the visitor has
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,7 @@ class Shelf:
         """Keeps a recording that the visitor opened; raises `BadInput` that names the wrong line."""
         recording = await asyncio.to_thread(loads, text, name)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:60].strip("-.") or "recording"
-        path = self._own(owner) / f"{stem}.jsonl"
-        await asyncio.to_thread(_write, path, text)
+        path = await asyncio.to_thread(_keep, self._own(owner), stem, text)
         return _entry(str(path), recording)
 
     def _own(self, owner: str) -> Path:
@@ -58,9 +58,17 @@ class Shelf:
         return [*self._shipped, *(entry for path in own if (entry := _own_entry(path)) is not None)]
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _keep(folder: Path, stem: str, text: str) -> Path:
+    """Writes under a name of its own; another recording of that name stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, number = folder / f"{stem}.jsonl", 1
+    while path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+        number += 1
+        path = folder / f"{stem}-{number}.jsonl"
     path.write_text(text, encoding="utf-8")
+    for old in sorted(folder.glob("*.jsonl"), key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
 
 
 def _own_entry(path: Path) -> ShelfEntry | None:

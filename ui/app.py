@@ -72,7 +72,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
     page.reset.click(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
     preset = page.panel.preset
-    preset.input(settings.apply_preset, [preset, page.presets, page.model, session], panel, **QUIET)
+    preset.input(settings.apply_preset, [preset, page.presets, page.model, session], [*panel, page.connect_note], **QUIET)
     page.preset_save.click(settings.save_preset, [preset, page.presets, *asked], [page.presets, preset], **QUIET)
     page.preset_delete.click(settings.delete_preset, [preset, page.presets], [page.presets, preset], **QUIET)
     demo.load(lambda saved: gr.update(choices=[*BUILT_IN_PRESETS, *(saved or {})]), page.presets, preset, **QUIET)

@@ -45,13 +45,19 @@ class Settings:
             values = (saved or {}).get(name)
         if values is None:
             return {self.page.panel.preset: gr.skip()}
-        return for_model(self.page.panel, await self.chat.capabilities(model, session), dict(values))
+        try:
+            return for_model(self.page.panel, await self.chat.capabilities(model, session), dict(values))
+        except BackendError as error:
+            return self._note(error)
 
     async def save_preset(self, name: str, saved: dict[str, Any], model: str, session: Session, *panel: Any) -> Updates:
         """Keeps the panel's values under the name typed into the preset box, in this browser."""
         if not (name or "").strip() or name in BUILT_IN_PRESETS:
             raise gr.Error(W.preset_needs_name, duration=4)
-        stored = choices_from(model, await self.chat.capabilities(model, session), list(panel)).stored()
+        try:
+            stored = choices_from(model, await self.chat.capabilities(model, session), list(panel)).stored()
+        except BackendError as error:
+            raise gr.Error(f"{error.message} {error.hint}", duration=6) from None
         kept = {**(saved or {}), name.strip(): stored}
         return {
             self.page.presets: kept,

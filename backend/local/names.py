@@ -27,18 +27,18 @@ class Asked:
     four_bit: bool = False
 
 
-def parse(name: str, *, allow_folders: bool) -> Asked:
-    """Raises `UnknownModel` for what is no name, and for a folder where folders are not allowed (a public host)."""
+def parse(name: str, *, only: frozenset[str] | None = None) -> Asked:
+    """Raises `UnknownModel` for what is no name, and for what is not among `only` (the models of a public host's owner): a
+    visitor could otherwise read the host's folders and fill its disk from the hub."""
+    if only is not None and name not in only:
+        raise UnknownModel("This host runs only the local models that its owner chose.", hint="Choose one from the list.")
     four_bit = name.endswith(FOUR_BIT)
     place = name.removesuffix(FOUR_BIT)
     if place == DEMO:
         return Asked(name, "demo", place, four_bit)
-    # A hub id may also be the name of a folder here; on a public host it is then the hub's, whatever lies beside the app.
-    is_id = _HUB_ID.fullmatch(place) is not None and ".." not in place
-    if is_id and not (allow_folders and Path(place).is_dir()):
+    # a hub id may also be the name of a folder here, which then is meant
+    if _HUB_ID.fullmatch(place) is not None and ".." not in place and not Path(place).is_dir():
         return Asked(name, "hub", place, four_bit)
-    if not allow_folders:
-        raise UnknownModel("Models in folders are switched off on this host.", hint="Choose the demo model, or one by its name on the hub.")
     if not place.strip():
         raise UnknownModel("No local model was named.", hint="Names look like local:demo or local:Qwen/Qwen3-0.6B.")
     return Asked(name, "folder", str(Path(place).expanduser()), four_bit)

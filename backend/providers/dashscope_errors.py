@@ -23,6 +23,7 @@ from backend.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRejected,
+    TimedOut,
     Unavailable,
     UnknownModel,
 )
@@ -48,7 +49,7 @@ _DENIED: Row = (AuthError, "This key may not use this model.", _ACCESS)
 _SLOW: Row = (RateLimited, "DashScope is limiting the rate of requests.", _LATER)
 _TOKENS: Row = (RateLimited, "DashScope is limiting the tokens a minute of this account.", _LATER)
 _BROKEN: Row = (Unavailable, "DashScope had an internal error.", _FAULT)
-_TIMEOUT: Row = (Unavailable, "DashScope did not answer in time.", _FAULT)
+_TIMEOUT: Row = (TimedOut, "DashScope did not answer in time.", _FAULT)
 _CAPACITY: Row = (Unavailable, "DashScope has no capacity for this model right now.", _LATER)
 _MODEL: Row = (
     UnknownModel,

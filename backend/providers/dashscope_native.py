@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from backend.catalogue import Capabilities, catalogue
-from backend.errors import AuthError, BackendError, ProtocolError, StreamBroken, Unavailable
+from backend.errors import AuthError, BackendError, ProtocolError, StreamBroken, TimedOut, Unavailable
 from backend.providers.bodies import native_body
 from backend.providers.chunks import tool_call
 from backend.providers.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, key_text, quoted, shown_address
@@ -102,8 +102,8 @@ class DashScopeNativeProvider:
             return StreamBroken("The connection to DashScope was cut.", hint=_PARTIAL, request_id=frames.request_id)
         if unreached:
             return Unavailable(f"DashScope cannot be reached at {shown_address(self._host)}.", hint=_REACH)
-        what = "did not answer in time" if isinstance(error, TimeoutError) else "closed the connection"
-        return Unavailable(f"DashScope {what} before the answer began.", hint=_AGAIN, request_id=frames.request_id)
+        kind, what = (TimedOut, "did not answer in time") if isinstance(error, TimeoutError) else (Unavailable, "closed the connection")
+        return kind(f"DashScope {what} before the answer began.", hint=_AGAIN, request_id=frames.request_id)
 
 
 class _Frames:

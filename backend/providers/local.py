@@ -29,19 +29,21 @@ LoadModel = Callable[[str, Report], LoadedModel]
 class LocalProvider:
     """One model in memory at a time, for all requests in their order.
 
-    `data_dir` holds the demo's weights under `models/`. Without `allow_fetch` nothing is fetched for the demo; without
-    `allow_folders` (a public host) only the demo and hub ids are taken. `load` replaces how a model gets into memory.
+    `data_dir` holds the demo's weights under `models/`. Without `allow_fetch` nothing is fetched for the demo; with
+    `only` (a public host) no other models are taken. `load` replaces how a model gets into memory.
     """
 
-    def __init__(self, data_dir: Path, *, allow_fetch: bool = True, allow_folders: bool = True, load: LoadModel | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *, allow_fetch: bool = True, only: frozenset[str] | None = None, load: LoadModel | None = None
+    ) -> None:
         self._models = data_dir / "models"
-        self._allow_fetch, self._allow_folders = allow_fetch, allow_folders
+        self._allow_fetch, self._only = allow_fetch, only
         self._engine: Engine[LoadedModel] = Engine(load or self._load, self._serve, _translated, _release)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Raises `UnknownModel`, `ModelLoadError`, `OutOfMemory`, `ContextTooLong`, `RequestRejected` and `BadInput`."""
         yield Started(request.model)
-        parse(request.model, allow_folders=self._allow_folders)
+        parse(request.model, only=self._only)
         job = self._engine.submit(request)
         try:
             while True:
@@ -90,7 +92,7 @@ class LocalProvider:
 
     def _read_facts(self, model: str) -> Facts:
         try:
-            asked = parse(model, allow_folders=self._allow_folders)
+            asked = parse(model, only=self._only)
         except BackendError:
             return Facts()  # the request itself is going to say what is wrong
         folder = hub.cached_folder(asked.place) if asked.kind == "hub" else Path(asked.place) if asked.kind == "folder" else None
@@ -101,7 +103,7 @@ class LocalProvider:
         report("loading", None)  # the import below takes seconds
         from backend.local.loading import load
 
-        asked = parse(name, allow_folders=self._allow_folders)
+        asked = parse(name, only=self._only)
         return load(asked, self._models, allow_fetch=self._allow_fetch, report=report)
 
     def _serve(self, loaded: LoadedModel, request: ChatRequest, stopped: Callable[[], bool]) -> Iterator[Event]:

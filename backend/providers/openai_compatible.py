@@ -19,7 +19,7 @@ from openai import AsyncOpenAI, AsyncStream
 from pydantic import SecretStr
 
 from backend.catalogue import Capabilities, catalogue
-from backend.errors import BackendError, BadInput, ProtocolError, StreamBroken, Unavailable
+from backend.errors import BackendError, BadInput, ProtocolError, StreamBroken, TimedOut, Unavailable
 from backend.provider import ListedModel
 from backend.providers.bodies import compatible_body
 from backend.providers.chunks import ChunkReader
@@ -191,8 +191,10 @@ class OpenAICompatibleProvider:
                     return StreamBroken(f"The connection to {self._where} was cut.", hint=_PARTIAL, request_id=request_id)
                 if isinstance(error.__cause__, httpx2.ConnectError | httpx2.ConnectTimeout):
                     return Unavailable(f"{self._where} cannot be reached at {self._address}.", hint=_REACH)
-                what = "did not answer in time" if isinstance(error, openai.APITimeoutError) else "closed the connection"
-                return Unavailable(f"{self._where} {what} before the answer began.", hint=_BUSY, request_id=request_id)
+                kind, what = (Unavailable, "closed the connection")
+                if isinstance(error, openai.APITimeoutError):
+                    kind, what = (TimedOut, "did not answer in time")
+                return kind(f"{self._where} {what} before the answer began.", hint=_BUSY, request_id=request_id)
             case openai.APIError():  # an error object inside the stream
                 return self._refusal(None, said_in({"error": error.body}) or {"message": error.message}, request_id)
             case _:

@@ -11,6 +11,7 @@ from backend.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRejected,
+    TimedOut,
     Unavailable,
     UnknownModel,
 )
@@ -48,7 +49,7 @@ def _by_status(status: int | None) -> tuple[type[BackendError], str]:
         case 429:
             return RateLimited, "The server is busy. Try again in a moment."
         case 408:
-            return Unavailable, "The server did not answer in time. Try again."
+            return TimedOut, "The server did not answer in time. Try again."
         case int() if status >= 500:
             return Unavailable, "The server had a fault of its own. Try again."
         case int() if 400 <= status < 500:

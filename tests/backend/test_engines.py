@@ -11,6 +11,7 @@ from backend.catalogue import catalogue
 from backend.engines import MAX_PROVIDERS, Access, Engines, ModelChoice, is_private
 from backend.errors import AuthError, BadInput, ConfigError, Unavailable, UnknownModel
 from backend.settings import REGION_HOSTS, Server, load_settings
+from backend.types import ChatRequest, Message, Started
 from tests.emulator import running_emulator
 from tests.running_page import free_port
 
@@ -216,6 +217,7 @@ async def test_a_visitors_server_is_only_theirs(engines):
         ("http://0x7f000001/v1", True),
         ("http://user@127.0.0.1/v1", True),
         ("http:///v1", True),
+        ("http://[", True),
         ("http://93.184.216.34/v1", False),
         ("https://8.8.8.8:8443/v1", False),
         ("http://[2606:4700:4700::1111]/v1", False),
@@ -239,6 +241,19 @@ async def test_one_private_address_among_public_ones_is_enough(monkeypatch):
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
     assert await is_private("http://two-faced.example/v1") is True
+
+
+async def test_on_a_public_host_visitors_run_only_the_owners_local_models(engines):
+    built = engines(public=True, model="local:Qwen/Qwen3-0.6B")
+    for name, taken in (("local:demo", True), ("local:Qwen/Qwen3-0.6B", True), ("local:Qwen/Qwen3-32B", False), ("local:/etc", False)):
+        route = (await built.routes(name, Access()))[0]
+        stream = route.provider.stream(ChatRequest(route.model, (Message("user", "hi"),)))
+        assert isinstance(await anext(stream), Started)
+        if not taken:
+            with pytest.raises(UnknownModel, match="owner"):
+                await anext(stream)
+        await stream.aclose()
+    assert engines()._owners_models() is None
 
 
 @pytest.mark.parametrize("reach", ["list", "route"])

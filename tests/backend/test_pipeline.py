@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backend.errors import AuthError, BadInput, ContentFiltered, QuotaExhausted, RateLimited, StreamBroken, Unavailable
-from backend.pipeline import MAX_ATTEMPTS, Pipeline, Route, backoff_s
+from backend.errors import AuthError, BadInput, ContentFiltered, QuotaExhausted, RateLimited, StreamBroken, TimedOut, Unavailable
+from backend.pipeline import Pipeline, Route, backoff_s
 from backend.types import (
     ChatRequest,
     Finished,
@@ -102,12 +102,13 @@ async def test_what_waiting_does_not_help_is_raised_at_once(scripted, error):
     assert len(provider.requests) == 1
 
 
-async def test_attempts_end(scripted):
+@pytest.mark.parametrize(("error", "attempts"), [(Unavailable("down"), 4), (TimedOut("five minutes"), 2)])
+async def test_attempts_end(scripted, error, attempts):
     clock = Clock()
-    provider = scripted(*[[Unavailable("down")]] * (MAX_ATTEMPTS + 3))
-    with pytest.raises(Unavailable):
+    provider = scripted(*[[error]] * (attempts + 3))
+    with pytest.raises(type(error)):
         await run(Pipeline([Route(provider, "m")], sleep=clock.sleep, clock=clock))
-    assert len(provider.requests) == MAX_ATTEMPTS
+    assert len(provider.requests) == attempts
 
 
 def test_a_wait_longer_than_a_minute_is_not_waited_for():

@@ -61,6 +61,25 @@ async def test_the_newest_of_ones_own_comes_first(shelf):
     assert own == [second, first]
 
 
+async def test_another_recording_of_the_same_name_stays_and_the_same_one_is_kept_once(shelf):
+    text = recording_of(ended())
+    first = await shelf.add("me", text, "run.jsonl")
+    second = await shelf.add("me", recording_of(ended(stopped=True)), "run.jsonl")
+    assert first.name != second.name and await shelf.add("me", text, "run.jsonl") == first
+    assert {e.name for e in (await shelf.entries("me"))[-2:]} == {first.name, second.name}
+
+
+async def test_beyond_the_limit_the_oldest_goes(shelf, monkeypatch):
+    monkeypatch.setattr("backend.shelf.KEPT", 2)
+    names = []
+    for number in range(3):
+        entry = await shelf.add("me", recording_of(ended()), f"run{number}.jsonl")
+        os.utime(entry.name, (number, number))
+        names.append(entry.name)
+    shipped = len(await shelf.entries("you"))
+    assert [e.name for e in (await shelf.entries("me"))[shipped:]] == [names[2], names[1]]
+
+
 async def test_an_added_recording_can_be_played(shelf):
     entry = await shelf.add("me", recording_of(ended()), "run.jsonl")
     provider = ReplayProvider(SHIPPED, None, allowed_folders=[shelf.folder])

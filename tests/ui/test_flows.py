@@ -602,6 +602,17 @@ async def test_a_preset_is_saved_applied_and_deleted(house):
     assert set(await house.settings.apply_preset("mine", {}, THINKING, tab.session)) == {tab.page.panel.preset}
 
 
+async def test_a_preset_for_a_model_that_is_gone_is_told(house):
+    tab = house.tab()
+    tab.take_one(await house.settings.apply_preset(W.preset_precise, {}, "server:gone/m", tab.session))
+    assert "There is no server" in tab.note
+    with pytest.raises(gr.Error, match="There is no server"):
+        await house.settings.save_preset("mine", {}, "server:gone/m", tab.session, *tab.panel())
+    tab.set("temperature", "warm")
+    with pytest.raises(gr.Error, match="must be a number"):
+        await house.settings.save_preset("mine", {}, THINKING, tab.session, *tab.panel())
+
+
 @pytest.mark.parametrize("name", ["", "  ", None, W.preset_precise])
 async def test_a_preset_needs_a_name_of_its_own(house, name):
     tab = house.tab()

@@ -22,7 +22,7 @@ PROMPT = ids_of("Xin chào, how are you? 北京")
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     folder = checkpoint(tmp_path_factory.mktemp("tiny"))
-    asked = parse(str(folder), allow_folders=True)
+    asked = parse(str(folder))
     return load_folder(asked, folder, lambda stage, share: None, dtype=torch.float32)
 
 

@@ -65,7 +65,7 @@ async def test_vietnamese_and_emoji_come_whole(provider):
 
 def test_greedy_is_what_generate_gives(data):
     folder = data / "models" / demo.FOLDER
-    loaded = load_folder(parse("demo", allow_folders=True), folder, lambda stage, share: None, dtype=torch.float32)
+    loaded = load_folder(parse("demo"), folder, lambda stage, share: None, dtype=torch.float32)
     turns = [{"role": "user", "content": "Write two sentences about the sea."}]
     ids = loaded.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     prompt = torch.tensor([ids])

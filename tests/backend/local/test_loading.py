@@ -211,7 +211,7 @@ def test_offline_a_hub_id_that_is_not_here_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelLoadError, match="HF_HUB_OFFLINE forbids"):
-        loading.load(parse("someone/model", allow_folders=True), tmp_path, allow_fetch=True, report=lambda *_: None)
+        loading.load(parse("someone/model"), tmp_path, allow_fetch=True, report=lambda *_: None)
 
 
 def answered(kind, status):
@@ -259,7 +259,7 @@ def test_a_hub_checkpoint_is_judged_before_its_weights_are_fetched(tmp_path, mon
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     with pytest.raises(ModelLoadError, match="mixture of experts"):
-        loading.load(parse("Qwen/Next@4bit", allow_folders=True), tmp_path, allow_fetch=True, report=lambda *_: None)
+        loading.load(parse("Qwen/Next@4bit"), tmp_path, allow_fetch=True, report=lambda *_: None)
     assert fetched == [hub.SMALL_FILES]
 
 
@@ -273,7 +273,7 @@ def test_a_hub_checkpoint_loads_and_tells_its_bytes(tmp_path, monkeypatch):
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    asked = parse("someone/tiny", allow_folders=True)
+    asked = parse("someone/tiny")
     loaded = loading.load(asked, tmp_path, allow_fetch=True, report=lambda stage, share: told.append((stage, share)))
     assert loaded.name == "someone/tiny"
     assert ("fetching", 0.5) in told

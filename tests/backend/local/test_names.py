@@ -26,26 +26,27 @@ from tests.backend.local.tiny import HYBRID, OPENS, PLAIN
     ],
 )
 def test_names(name, kind, place, four_bit):
-    assert parse(name, allow_folders=True) == Asked(name, kind, place, four_bit)
+    assert parse(name) == Asked(name, kind, place, four_bit)
 
 
 def test_a_folder_that_is_there_goes_before_a_hub_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own" / "model").mkdir(parents=True)
-    assert parse("own/model", allow_folders=True).kind == "folder"
-    assert parse("own/model", allow_folders=False).kind == "hub"
+    assert parse("own/model").kind == "folder"
 
 
-@pytest.mark.parametrize("name", ["/etc", "./x", "~/x", "../x", "a/../../b", "a/b/c", "C:\\models", "", " "])
-def test_a_public_host_takes_no_folder(name):
+@pytest.mark.parametrize("name", ["/etc", "./x", "../x", "a/b/c", "Qwen/Qwen3-32B", "Qwen/Qwen3-0.6B@4bit", "", " "])
+def test_a_public_host_takes_only_what_its_owner_chose(name):
+    chosen = frozenset({"demo", "Qwen/Qwen3-0.6B"})
+    assert parse("Qwen/Qwen3-0.6B", only=chosen).kind == "hub"
     with pytest.raises(UnknownModel) as caught:
-        parse(name, allow_folders=False)
+        parse(name, only=chosen)
     assert caught.value.hint
 
 
 def test_no_name_is_said():
     with pytest.raises(UnknownModel):
-        parse(" ", allow_folders=True)
+        parse(" ")
 
 
 @pytest.mark.parametrize(("template", "thinking"), [(PLAIN, "never"), (OPENS, "always"), (HYBRID, "switch"), (None, "unknown")])

@@ -12,6 +12,7 @@ from backend.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRejected,
+    TimedOut,
     Unavailable,
     UnknownModel,
 )  # fmt: skip
@@ -70,8 +71,8 @@ ROWS = [
     (500, "SystemError", "An internal error has occured", Unavailable),
     (500, "ModelServiceFailed", "An internal error has occured", Unavailable),
     (500, "internal_error", "An internal error has occured", Unavailable),
-    (500, "RequestTimeOut", "Request timed out, please try again later.", Unavailable),
-    (500, "InternalError.Timeout", "Request timed out", Unavailable),
+    (500, "RequestTimeOut", "Request timed out, please try again later.", TimedOut),
+    (500, "InternalError.Timeout", "Request timed out", TimedOut),
     (503, "ModelServingError", "Too many requests.", Unavailable),
     (503, "ModelUnavailable", "Model is unavailable, please try again later.", Unavailable),
     (418, "SomethingNew", "teapot", RequestRejected),
@@ -92,7 +93,7 @@ def test_row(status, code, message, kind):
     assert type(error) is kind
     assert error.message and error.hint and "{" not in error.message + error.hint
     assert (error.code, error.request_id, error.retry_after_s) == (code, "r-1", 2.0)
-    assert error.retryable == (kind in (RateLimited, Unavailable))
+    assert error.retryable == (kind in (RateLimited, TimedOut, Unavailable))
 
 
 def test_a_wrong_key_names_the_region_it_was_used_in():

@@ -24,6 +24,7 @@ from backend.errors import (
     RateLimited,
     RequestRejected,
     StreamBroken,
+    TimedOut,
     Unavailable,
     UnknownModel,
 )
@@ -247,7 +248,7 @@ async def test_leaving_before_the_first_frame_ends_the_connection(loopback):
 async def test_a_service_that_says_nothing_is_given_up(loopback, monkeypatch):
     monkeypatch.setattr(dashscope_native, "READ_TIMEOUT_S", 0.05)
     error = await failure(loopback, None)
-    assert type(error) is Unavailable and "in time" in error.message
+    assert type(error) is TimedOut and "in time" in error.message
 
 
 async def test_an_address_that_takes_no_connection_is_given_up(monkeypatch):

@@ -365,10 +365,10 @@ async def test_a_missing_folder_and_weights_that_may_not_be_fetched_are_said(tmp
         assert await provider.list_models() == []
 
 
-async def test_a_public_host_loads_no_folder_and_reads_none(tmp_path):
+async def test_a_public_host_loads_nothing_its_owner_did_not_choose_and_reads_none(tmp_path):
     folder = checkpoint(tmp_path / "tiny", OPENS)
-    async with provided(tmp_path, allow_folders=False) as provider:
-        with pytest.raises(UnknownModel, match="switched off"):
+    async with provided(tmp_path, only=frozenset({"demo"})) as provider:
+        with pytest.raises(UnknownModel, match="owner chose"):
             await all_of(provider, ask(model=str(folder)))
         assert (await provider.capabilities(str(folder))).context_tokens is None
 

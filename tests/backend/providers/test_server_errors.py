@@ -12,6 +12,7 @@ from backend.errors import (
     QuotaExhausted,
     RateLimited,
     RequestRejected,
+    TimedOut,
     Unavailable,
     UnknownModel,
 )
@@ -30,7 +31,7 @@ def refused(status: int | None = 400, code: str | None = None, message: str = "N
         (403, AuthError, False),
         (404, UnknownModel, False),
         (405, RequestRejected, False),
-        (408, Unavailable, True),
+        (408, TimedOut, True),
         (413, ContextTooLong, False),
         (422, RequestRejected, False),
         (429, RateLimited, True),
