@@ -19,16 +19,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from backend.attachments import Attachment
-from backend.errors import BadInput
 from backend.history import exchange, markdown, statements
 from backend.history.database import BUSY_TIMEOUT_S, Database
-from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Exchange, Node, moment, node_from, stored_attachments
+from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Exchange, moment, node_from, stored_attachments
 from backend.history.schema import conversations, folded, nodes
 from backend.history.tree import Link, children_of, open_path
-from backend.types import Role
 
 STALE_AFTER_S = 60.0
 P = ParamSpec("P")
@@ -83,15 +81,6 @@ class History:
 
     # ---- the list of chats
     @_to_the_end
-    async def create(self, owner: str, *, model: str, parameters: Mapping[str, Any], title: str | None = None) -> str:
-        """Begins an empty chat; returns its id."""
-        conversation_id, now = statements.new_id(), time.time()
-        values = {"id": conversation_id, "owner": owner, "model": model, "parameters": dict(parameters), "created_at": now}
-        async with self._database.writing() as connection:
-            await connection.execute(insert(conversations).values(**values, updated_at=now, **statements.title_values(title)))
-        return conversation_id
-
-    @_to_the_end
     async def conversations(self, owner: str, *, search: str = "", limit: int = 200) -> list[ConversationSummary]:
         """Pinned chats first, then by last use. `search` is looked for, as it is written but whatever its case, in titles and
         turns."""
@@ -107,16 +96,6 @@ class History:
     @_to_the_end
     async def pin(self, owner: str, conversation_id: str, pinned: bool) -> None:
         await self._change(owner, conversation_id, pinned=pinned)
-
-    @_to_the_end
-    async def set_state(
-        self, owner: str, conversation_id: str, *, model: str | None = None, parameters: Mapping[str, Any] | None = None
-    ) -> None:
-        """Keeps the panel's settings of a chat; `None` leaves one as it is."""
-        values: dict[str, Any] = {} if model is None else {"model": model}
-        if parameters is not None:
-            values["parameters"] = dict(parameters)
-        await self._change(owner, conversation_id, **values)
 
     @_to_the_end
     async def delete(self, owner: str, conversation_id: str) -> None:
@@ -156,50 +135,6 @@ class History:
             return (await statements.turn_row(connection, owner, node_id)).thinking or ""
 
     @_to_the_end
-    async def add_turn(
-        self,
-        owner: str,
-        conversation_id: str,
-        parent_id: str | None,
-        role: Role,
-        content: str,
-        *,
-        attachments: Sequence[Attachment] = (),
-        thinking: str | None = None,
-    ) -> Node:
-        """Adds a finished turn under `parent_id` (`None`: a first one) and opens its branch. An edited turn is added under
-        the parent of the one it was, and stands beside it."""
-        values, preview = _question(content, attachments)
-        values |= {"role": role, "thinking": thinking}
-        async with self._database.writing() as connection:
-            row, siblings = await statements.add_node(
-                connection, owner, conversation_id, parent_id, values, preview if role == "user" else ""
-            )
-        return node_from(row._asdict(), siblings)
-
-    @_to_the_end
-    async def begin_answer(
-        self,
-        owner: str,
-        conversation_id: str,
-        parent_id: str | None,
-        *,
-        model: str,
-        parameters: Mapping[str, Any],
-        run_id: str,
-        region: str | None = None,
-        content: str = "",
-        thinking: str | None = None,
-    ) -> Node:
-        """Adds an answer that is about to stream, with what it goes on from where there is something, and opens its branch."""
-        values: dict[str, Any] = {"role": "assistant", "content": content, "thinking": thinking, "status": "streaming"}
-        values |= {"model": model, "parameters": dict(parameters), "run_id": run_id, "region": region}
-        async with self._database.writing() as connection:
-            row, siblings = await statements.add_node(connection, owner, conversation_id, parent_id, values, "")
-        self._being_written.add(row.id)
-        return node_from(row._asdict(), siblings)
-
-    @_to_the_end
     async def begin(self, owner: str, e: Exchange) -> None:
         """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
         answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
@@ -222,22 +157,12 @@ class History:
     async def write_answers(self, updates: Sequence[AnswerUpdate]) -> None:
         """Writes the present state of answers in the making, all in one transaction; ones deleted meanwhile are passed over.
 
-        Takes no owner: the ids are those that `begin_answer` gave, and never come from a page."""
+        Takes no owner: the ids are those that `begin` was given, and never come from a page."""
         if not updates:
             return
         async with self._database.writing() as connection:
             await statements.write_updates(connection, updates)
         self._being_written.difference_update(u.node_id for u in updates if u.status != "streaming")
-
-    @_to_the_end
-    async def edit_content(self, owner: str, node_id: str, content: str) -> None:
-        """Writes a turn's text anew, in place. Raises `BadInput` for an answer that is still being written."""
-        async with self._database.writing() as connection:
-            row = await statements.turn_row(connection, owner, node_id)
-            if row.status == "streaming" and not self._is_stale(row._asdict()):
-                raise BadInput("This answer is still being written.", hint="Wait for its end or stop it, then edit.")
-            values = {"content": content, "folded": folded(content)}
-            await connection.execute(update(nodes).where(nodes.c.id == node_id).values(values))
 
     @_to_the_end
     async def select(self, owner: str, node_id: str) -> None:

@@ -23,6 +23,7 @@ from backend.errors import (
     RateLimited,
     RequestRejected,
     StreamBroken,
+    TimedOut,
     Unavailable,
     UnknownModel,
 )  # fmt: skip
@@ -299,7 +300,7 @@ FAULTS = [
     ("429-unpurchased", QuotaExhausted), ("429-prepaid", QuotaExhausted), ("429-postpaid", QuotaExhausted), ("401", AuthError),
     ("403", AuthError), ("403-unpurchased", AuthError), ("403-model", AuthError), ("403-workspace", AuthError), ("404", UnknownModel),
     ("404-workspace", AuthError), ("free-tier", QuotaExhausted), ("arrearage", QuotaExhausted), ("inspection", ContentFiltered),
-    ("500", Unavailable), ("500-algo", Unavailable), ("500-timeout", Unavailable), ("503", Unavailable), ("503-busy", Unavailable),
+    ("500", Unavailable), ("500-algo", Unavailable), ("500-timeout", TimedOut), ("503", Unavailable), ("503-busy", Unavailable),
     ("html", Unavailable), ("cut", StreamBroken), ("cut-first", Unavailable), ("bad-json", StreamBroken), ("no-finish", StreamBroken),
     ("inspection-stream", ContentFiltered), ("error", RateLimited),
 ]  # fmt: skip

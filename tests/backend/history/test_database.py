@@ -17,8 +17,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import Pool
 
 from backend.errors import BackendError, ConfigError, StorageError
-from backend.history import AnswerUpdate, History, store
+from backend.history import AnswerUpdate, store
 from backend.history.failures import storage_error
+from tests.backend.history.built import BuiltHistory
 
 ROOT = Path(__file__).resolve().parents[3]
 FILE = "history.db"
@@ -26,9 +27,10 @@ FILE = "history.db"
 WRITES_FOR_EVER = """
 import asyncio, sys
 from pathlib import Path
-from backend.history import AnswerUpdate, History
+from backend.history import AnswerUpdate
+from tests.backend.history.built import BuiltHistory
 async def main():
-    history = await History.open(None, Path(sys.argv[1]))
+    history = await BuiltHistory.open(None, Path(sys.argv[1]))
     chat = await history.create("me", model="m", parameters={})
     question = await history.add_turn("me", chat, None, "user", "x")
     node = await history.begin_answer("me", chat, question.id, model="m", parameters={}, run_id="r")
@@ -43,9 +45,9 @@ asyncio.run(main())
 OPENS_AND_LEAVES = """
 import asyncio, sys
 from pathlib import Path
-from backend.history import History
+from tests.backend.history.built import BuiltHistory
 async def main():
-    history = await History.open(None, Path(sys.argv[1]))
+    history = await BuiltHistory.open(None, Path(sys.argv[1]))
     await history.create("me", model="m", parameters={})
 asyncio.run(main())
 """
@@ -62,7 +64,7 @@ def start(code: str, folder: Path) -> subprocess.Popen[str]:
 
 async def a_history(folder: Path, turns: int = 1) -> None:
     """Leaves a closed database with one chat of `turns` long turns."""
-    history = await History.open(None, folder)
+    history = await BuiltHistory.open(None, folder)
     chat = await history.create("me", model="m", parameters={}, title="kept")
     for _ in range(turns):
         await history.add_turn("me", chat, None, "user", "text " * 500)
@@ -77,7 +79,7 @@ async def test_a_killed_process_loses_nothing_that_was_written(tmp_path):
     lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.wait(10)
     length, chat, node = lines[-1].split()
-    history = await History.open(None, tmp_path)
+    history = await BuiltHistory.open(None, tmp_path)
     kept = (await history.load("me", chat)).nodes[node]
     assert (kept.status, kept.thinking) == ("interrupted", "thought")
     assert len(kept.content) >= int(length) and kept.content == "Word " * (len(kept.content) // 5)
@@ -93,10 +95,10 @@ async def test_a_process_that_never_closed_its_history_ends(tmp_path):
 
 
 async def test_another_live_copys_answer_is_put_right_by_its_next_write(tmp_path):
-    writer = await History.open(None, tmp_path)
+    writer = await BuiltHistory.open(None, tmp_path)
     chat = await writer.create("me", model="m", parameters={})
     node = await writer.begin_answer("me", chat, None, model="m", parameters={}, run_id="r")
-    second = await History.open(None, tmp_path)
+    second = await BuiltHistory.open(None, tmp_path)
     assert (await second.load("me", chat)).nodes[node.id].status == "interrupted"
     await writer.write_answers([AnswerUpdate(node.id, "more", "streaming")])
     assert (await second.load("me", chat)).nodes[node.id].status == "streaming"
@@ -105,7 +107,7 @@ async def test_another_live_copys_answer_is_put_right_by_its_next_write(tmp_path
 
 
 async def test_an_answer_that_another_copy_gave_up_is_shown_as_interrupted(tmp_path, monkeypatch):
-    writer, reader = await History.open(None, tmp_path), await History.open(None, tmp_path)
+    writer, reader = await BuiltHistory.open(None, tmp_path), await BuiltHistory.open(None, tmp_path)
     chat = await writer.create("me", model="m", parameters={})
     node = await writer.begin_answer("me", chat, None, model="m", parameters={}, run_id="r")
     assert (await reader.load("me", chat)).nodes[node.id].status == "streaming"
@@ -117,7 +119,7 @@ async def test_an_answer_that_another_copy_gave_up_is_shown_as_interrupted(tmp_p
 
 
 async def test_a_locked_database_is_told_and_works_again_afterwards(tmp_path):
-    history = await History.open(None, tmp_path, busy_timeout_s=0.05)
+    history = await BuiltHistory.open(None, tmp_path, busy_timeout_s=0.05)
     chat = await history.create("me", model="m", parameters={})
     node = await history.begin_answer("me", chat, None, model="m", parameters={}, run_id="r")
     with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
@@ -137,7 +139,7 @@ async def test_a_locked_database_is_told_and_works_again_afterwards(tmp_path):
 
 
 async def test_two_copies_write_to_one_file_side_by_side(tmp_path):
-    first, second = await History.open(None, tmp_path), await History.open(None, tmp_path)
+    first, second = await BuiltHistory.open(None, tmp_path), await BuiltHistory.open(None, tmp_path)
     chat = await first.create("me", model="m", parameters={})
     calls = [copy.add_turn("me", chat, None, "user", f"{n}") for n in range(20) for copy in (first, second)]
     await asyncio.gather(*calls)
@@ -152,8 +154,8 @@ async def test_a_database_locked_while_opening_is_told_and_not_set_aside(tmp_pat
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError, match="locked by another program"):
-            await History.open(None, tmp_path, busy_timeout_s=0.05)
-    history = await History.open(None, tmp_path)
+            await BuiltHistory.open(None, tmp_path, busy_timeout_s=0.05)
+    history = await BuiltHistory.open(None, tmp_path)
     assert [c.title for c in await history.conversations("me")] == ["kept"]
     await history.aclose()
 
@@ -178,7 +180,7 @@ async def test_a_damaged_file_is_set_aside_and_never_overwritten(damage, tmp_pat
     file = tmp_path / FILE
     damage(file)
     before = file.read_bytes()
-    history = await History.open(None, tmp_path)
+    history = await BuiltHistory.open(None, tmp_path)
     assert history.set_aside is not None and history.set_aside.name.startswith(f"{FILE}.damaged-")
     assert history.set_aside.read_bytes() == before
     assert await history.conversations("me") == []
@@ -190,7 +192,7 @@ async def test_damage_twice_in_a_second_keeps_both_files_and_their_logs(tmp_path
     for content in (b"first no database" * 99, b"second no database" * 99):
         (tmp_path / FILE).write_bytes(content)
         (tmp_path / f"{FILE}-wal").write_bytes(content)
-        history = await History.open(None, tmp_path)
+        history = await BuiltHistory.open(None, tmp_path)
         aside = history.set_aside
         await history.aclose()
         assert aside is not None and aside.read_bytes() == content
@@ -200,7 +202,7 @@ async def test_damage_twice_in_a_second_keeps_both_files_and_their_logs(tmp_path
 
 async def test_damage_found_at_work_is_told(tmp_path):
     await a_history(tmp_path, turns=60)
-    history = await History.open(None, tmp_path)
+    history = await BuiltHistory.open(None, tmp_path)
     (chat,) = await history.conversations("me")
     await history.aclose()  # which a later call opens again
     broken_pages(tmp_path / FILE)
@@ -212,7 +214,7 @@ async def test_damage_found_at_work_is_told(tmp_path):
 
 async def test_an_empty_file_is_a_new_history(tmp_path):
     (tmp_path / FILE).touch()
-    history = await History.open(None, tmp_path)
+    history = await BuiltHistory.open(None, tmp_path)
     assert history.set_aside is None and await history.conversations("me") == []
     await history.aclose()
 
@@ -225,7 +227,7 @@ async def test_a_full_disk_is_told_and_what_was_saved_stays(tmp_path):
 
     event.listen(Pool, "connect", small)
     try:
-        history = await History.open(None, tmp_path)
+        history = await BuiltHistory.open(None, tmp_path)
         chat = await history.create("me", model="m", parameters={})
         node = await history.begin_answer("me", chat, None, model="m", parameters={}, run_id="r")
         await history.write_answers([AnswerUpdate(node.id, "saved", "streaming")])
@@ -242,14 +244,14 @@ async def test_a_full_disk_is_told_and_what_was_saved_stays(tmp_path):
 async def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="cannot be opened or written") as caught:
-        await History.open(None, tmp_path / "file" / "data")
+        await BuiltHistory.open(None, tmp_path / "file" / "data")
     assert "PLAYGROUND_DATA_DIR" in caught.value.hint
 
 
 async def test_a_database_that_is_a_folder_is_told(tmp_path):
     (tmp_path / FILE).mkdir()
     with pytest.raises(StorageError) as caught:
-        await History.open(None, tmp_path)
+        await BuiltHistory.open(None, tmp_path)
     assert caught.value.hint and (tmp_path / FILE).is_dir()
 
 
@@ -258,7 +260,7 @@ async def test_a_folder_without_write_access_is_told(tmp_path):
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(StorageError, match="cannot be opened or written"):
-            await History.open(None, tmp_path)
+            await BuiltHistory.open(None, tmp_path)
     finally:
         tmp_path.chmod(0o700)
 
@@ -270,13 +272,13 @@ async def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
         connection.commit()
     before = (tmp_path / FILE).read_bytes()
     with pytest.raises(StorageError, match="format 99, this one knows 1"):
-        await History.open(None, tmp_path)
+        await BuiltHistory.open(None, tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
     assert not list(tmp_path.glob("*damaged*"))
 
 
 async def test_sqlite_writes_ahead_and_is_owned_by_its_url(tmp_path):
-    history = await History.open(f"sqlite:///{tmp_path}/deep/er/chats.sqlite3", tmp_path / "unused")
+    history = await BuiltHistory.open(f"sqlite:///{tmp_path}/deep/er/chats.sqlite3", tmp_path / "unused")
     await history.create("me", model="m", parameters={})
     with closing(sqlite3.connect(tmp_path / "deep" / "er" / "chats.sqlite3")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -299,7 +301,7 @@ async def test_sqlite_writes_ahead_and_is_owned_by_its_url(tmp_path):
 async def test_an_address_of_no_use_is_refused_without_showing_its_password(url, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
-        await History.open(url, tmp_path / "data")
+        await BuiltHistory.open(url, tmp_path / "data")
     assert caught.value.hint
     told = f"{caught.value} {caught.value.hint} {caught.value.__cause__!r} {caught.value.__context__!r}"
     assert "hunter2" not in told
@@ -309,7 +311,7 @@ async def test_an_address_of_no_use_is_refused_without_showing_its_password(url,
 @pytest.mark.skipif(importlib.util.find_spec("asyncpg") is not None, reason="the driver is installed")
 async def test_a_missing_driver_is_named(tmp_path):
     with pytest.raises(ConfigError, match="asyncpg is not installed") as caught:
-        await History.open("postgresql+asyncpg://me:hunter2@127.0.0.1:1/db", tmp_path)
+        await BuiltHistory.open("postgresql+asyncpg://me:hunter2@127.0.0.1:1/db", tmp_path)
     assert "pip install asyncpg" in caught.value.hint
 
 
@@ -344,7 +346,7 @@ def test_every_failure_has_a_sentence_and_a_hint(error, says):
 
 
 async def test_what_people_wrote_is_in_no_error(tmp_path):
-    history = await History.open(None, tmp_path, busy_timeout_s=0.05)
+    history = await BuiltHistory.open(None, tmp_path, busy_timeout_s=0.05)
     with closing(sqlite3.connect(tmp_path / FILE)) as connection:
         connection.execute("CREATE TRIGGER no BEFORE INSERT ON playground_nodes BEGIN SELECT RAISE(ABORT, 'no'); END")
     chat = await history.create("me", model="m", parameters={})

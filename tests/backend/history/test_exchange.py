@@ -11,8 +11,9 @@ import pytest
 
 from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history import AnswerError, AnswerUpdate, Conversation, History, Node, exchange, markdown
+from backend.history import AnswerError, AnswerUpdate, Conversation, Node, exchange, markdown
 from backend.types import Timing, Usage
+from tests.backend.history.built import BuiltHistory
 
 ODD_TEXTS = [
     "plain",
@@ -29,8 +30,8 @@ ODD_TEXTS = [
 
 
 @pytest.fixture
-async def history(tmp_path) -> AsyncIterator[History]:
-    opened = await History.open(None, tmp_path)
+async def history(tmp_path) -> AsyncIterator[BuiltHistory]:
+    opened = await BuiltHistory.open(None, tmp_path)
     yield opened
     await opened.aclose()
 
@@ -56,7 +57,7 @@ def same(old: Conversation, new: Conversation) -> None:
     assert not set(old.nodes) & set(new.nodes)
 
 
-async def a_chat(history: History) -> str:
+async def a_chat(history: BuiltHistory) -> str:
     """A chat with branches, a file, a failed answer and one that never ended; the older branch is open."""
     chat = await history.create("me", model="dashscope:m", parameters={"temperature": 0.5, "stop": ["x"]}, title="Tên -- chat")
     question = await history.add_turn("me", chat, None, "user", "Why?", attachments=[Attachment("a.py", "print(1)\n```", tokens=3)])

@@ -12,18 +12,19 @@ import pytest
 
 from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history import AnswerError, AnswerUpdate, History
+from backend.history import AnswerError, AnswerUpdate
 from backend.types import Timing, Usage
+from tests.backend.history.built import BuiltHistory
 
 
 @pytest.fixture
-async def history(tmp_path) -> AsyncIterator[History]:
-    opened = await History.open(None, tmp_path)
+async def history(tmp_path) -> AsyncIterator[BuiltHistory]:
+    opened = await BuiltHistory.open(None, tmp_path)
     yield opened
     await opened.aclose()
 
 
-async def begun(history: History, text: str = "Hello", owner: str = "me") -> tuple[str, str, str]:
+async def begun(history: BuiltHistory, text: str = "Hello", owner: str = "me") -> tuple[str, str, str]:
     """A chat with a question and a finished answer: ids of chat, question, answer."""
     chat = await history.create(owner, model="dashscope:m", parameters={"temperature": 0.5})
     question = await history.add_turn(owner, chat, None, "user", text)
@@ -97,8 +98,8 @@ async def test_another_owner_finds_nothing(history):
     assert await history.conversations("you") == [] and await history.export_all("you") == await history.export_all("nobody")
     calls = [
         lambda: history.load("you", chat), lambda: history.rename("you", chat, "x"), lambda: history.pin("you", chat, True),
-        lambda: history.delete("you", chat), lambda: history.set_state("you", chat, model="x"), lambda: history.select("you", question),
-        lambda: history.delete_turn("you", answer), lambda: history.edit_content("you", answer, "x"), lambda: history.thinking_of("you", answer), lambda: history.export("you", chat, "json"),
+        lambda: history.delete("you", chat), lambda: history.select("you", question),
+        lambda: history.delete_turn("you", answer), lambda: history.thinking_of("you", answer), lambda: history.export("you", chat, "json"),
         lambda: history.add_turn("you", chat, None, "user", "x"),
         lambda: history.begin_answer("you", chat, question, model="m", parameters={}, run_id="r"),
     ]  # fmt: skip
@@ -199,39 +200,18 @@ async def test_the_list_is_limited_and_takes_any_search(history):
     assert await history.conversations("me", search="x" * 100_000) == []
 
 
-async def test_the_panels_settings_stay_with_their_chat(history):
-    chat, _, _ = await begun(history)
-    await history.set_state("me", chat, model="local:demo")
-    await history.set_state("me", chat, parameters={"seed": 1, "stop": ["a"]})
-    await history.set_state("me", chat)
-    loaded = await history.load("me", chat)
-    assert (loaded.model, loaded.parameters) == ("local:demo", {"seed": 1, "stop": ["a"]})
-
-
-async def test_settings_and_names_do_not_move_a_chat_in_the_list(history):
+async def test_a_name_does_not_move_a_chat_in_the_list(history):
     first, second = (await begun(history))[0], (await begun(history))[0]
-    await history.set_state("me", first, model="x")
     await history.rename("me", first, "x")
     assert [c.id for c in await history.conversations("me")] == [second, first]
     await history.add_turn("me", first, None, "user", "x")
     assert [c.id for c in await history.conversations("me")] == [first, second]
 
 
-async def test_a_turn_is_edited_in_place_and_found_by_its_new_text(history):
-    chat, _, answer = await begun(history)
-    await history.edit_content("me", answer, "Rewritten")
-    node = (await history.load("me", chat)).nodes[answer]
-    assert (node.content, node.thinking, node.usage) == ("Rewritten", "hm", Usage(1, 2, 1))
-    assert len(await history.conversations("me", search="rewritten")) == 1
-    assert await history.conversations("me", search="hi!") == []
-
-
 async def test_an_answer_in_the_making_is_not_edited(history):
     chat, question, _ = await begun(history)
     node = await history.begin_answer("me", chat, question, model="m", parameters={}, run_id="r", content="so far", thinking="t")
     assert (node.content, node.thinking, node.status, node.run_id) == ("so far", "t", "streaming", "r")
-    with pytest.raises(BadInput, match="still being written"):
-        await history.edit_content("me", node.id, "x")
 
 
 async def test_a_parent_in_another_chat_is_not_found(history):
@@ -287,14 +267,14 @@ async def test_a_call_that_is_cancelled_is_finished_and_leaves_no_lock(history):
 
 
 async def test_closing_waits_for_a_call_that_was_cancelled(tmp_path):
-    history = await History.open(None, tmp_path)
+    history = await BuiltHistory.open(None, tmp_path)
     chat = await history.create("me", model="m", parameters={})
     call = asyncio.create_task(history.add_turn("me", chat, None, "user", "the last words"))
     await asyncio.sleep(0.0001)
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     await history.aclose()
-    history = await History.open(None, tmp_path)
+    history = await BuiltHistory.open(None, tmp_path)
     assert [n.content for n in (await history.load("me", chat)).path] == ["the last words"]
     await history.aclose()
 
