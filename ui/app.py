@@ -71,6 +71,9 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
 
     page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
     page.reset.click(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
+    page.panel.checkpoint.input(
+        settings.switch_checkpoint, [page.panel.checkpoint, page.model, session], [page.model, *panel, page.connect_note], **QUIET
+    )
     preset = page.panel.preset
     preset.input(settings.apply_preset, [preset, page.presets, page.model, session], [*panel, page.connect_note], **QUIET)
     page.preset_save.click(settings.save_preset, [preset, page.presets, *asked], [page.presets, preset], **QUIET)

@@ -43,6 +43,7 @@ class Panel:
     """The panel's components, in the order in which handlers get their values."""
 
     preset: gr.Dropdown
+    checkpoint: gr.Radio
     thinking_budget: gr.Slider
     max_tokens: gr.Slider
     temperature: gr.Slider
@@ -68,9 +69,12 @@ def build(model: str, capabilities: Capabilities) -> Panel:
     settings = _settings(capabilities, {})
     with gr.Row(elem_id="preset-row"):
         preset = gr.Dropdown(list(BUILT_IN_PRESETS), value=W.preset_recommended, label=W.preset, elem_id="preset", allow_custom_value=True)
+    checkpoints = [(W.checkpoint_instruct, "instruct"), (W.checkpoint_thinking, "thinking")]
+    checkpoint = gr.Radio(checkpoints, **settings["checkpoint"], elem_id="checkpoint")
     sliders = {name: OpenSlider(**settings[name], elem_id=f"p-{name.replace('_', '-')}", key=f"p-{name}") for name in SLIDERS}
     return Panel(
         preset=preset,
+        checkpoint=checkpoint,
         **sliders,
         enable_thinking=gr.Checkbox(**settings["enable_thinking"], elem_id="p-enable-thinking"),
         seed=gr.Number(**settings["seed"], elem_id="p-seed"),
@@ -88,7 +92,7 @@ def for_model(panel: Panel, capabilities: Capabilities, values: dict[str, Any]) 
     """Updates that fit the panel to a model; `values` are set values to show instead of the recommended ones."""
     settings = _settings(capabilities, values)
     updates: dict[gr.components.Component, Any] = {}
-    for name in (*SLIDERS, "enable_thinking", "seed", "stop", "extra", "replay_speed"):
+    for name in (*SLIDERS, "checkpoint", "enable_thinking", "seed", "stop", "extra", "replay_speed"):
         updates[getattr(panel, name)] = gr.update(**settings[name])
     if "system" in values:
         updates[panel.system] = values["system"]
@@ -100,6 +104,9 @@ def for_model(panel: Panel, capabilities: Capabilities, values: dict[str, Any]) 
 def _settings(capabilities: Capabilities, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     replay = capabilities.engine == "replay"
     settings = {name: _slider(name, capabilities, values.get(name)) for name in SLIDERS}
+    settings["checkpoint"] = {
+        "label": W.checkpoint, "info": W.checkpoint_hint, "value": checkpoint_of(capabilities), "visible": capabilities.sibling is not None,
+    }  # fmt: skip
     settings["enable_thinking"] = {
         "label": W.parameters["enable_thinking"],
         "value": bool(values.get("enable_thinking", capabilities.thinks_by_default)),
@@ -124,6 +131,11 @@ def _settings(capabilities: Capabilities, values: dict[str, Any]) -> dict[str, d
     return settings
 
 
+def checkpoint_of(capabilities: Capabilities) -> str:
+    """Which of the two siblings a model is: thinking cannot be switched, so the panel switches the model."""
+    return "thinking" if capabilities.thinking == "always" else "instruct"
+
+
 def _missing(capabilities: Capabilities) -> str:
     return W.not_taken.format(engine=capabilities.engine_title)
 
@@ -131,6 +143,8 @@ def _missing(capabilities: Capabilities) -> str:
 def _slider(name: str, capabilities: Capabilities, value: Any) -> dict[str, Any]:
     spec = capabilities.parameters.get(name)
     label, hint = W.parameters[name], W.parameter_hints.get(name)
+    if name == "temperature" and capabilities.thinking in ("always", "switch"):
+        hint = W.greedy_warning
     if spec is None:
         why = W.not_for_model if name == "thinking_budget" and capabilities.thinking == "never" else _missing(capabilities)
         return {

@@ -16,7 +16,7 @@ from backend import Backend, BackendError, BadInput, Server, snippets, warm_up
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page, picker
-from ui.parameters import BUILT_IN_PRESETS, choices_from, for_model
+from ui.parameters import BUILT_IN_PRESETS, checkpoint_of, choices_from, for_model
 from ui.text import WORDS as W
 from ui.updates import Updates, context_meter, download, page_error
 from ui.visitor import Session
@@ -38,6 +38,16 @@ class Settings:
         except BackendError as error:
             return {self.page.connect_note: render.error_card(error.message, error.hint, (), elem_id=None)}
         return {**for_model(self.page.panel, capabilities, {}), self.page.panel.preset: W.preset_recommended}
+
+    async def switch_checkpoint(self, wanted: str, model: str, session: Session) -> Updates:
+        """Instruct and Thinking are two models: the switch between them chooses the other one."""
+        try:
+            capabilities = await self.chat.capabilities(model, session)
+        except BackendError as error:
+            return self._note(error)
+        if capabilities.sibling is None or wanted == checkpoint_of(capabilities):
+            return {self.page.model: gr.skip()}
+        return {self.page.model: capabilities.sibling, **await self.choose_model(capabilities.sibling, session)}
 
     async def apply_preset(self, name: str, saved: dict[str, Any], model: str, session: Session) -> Updates:
         values = BUILT_IN_PRESETS.get(name)

@@ -635,6 +635,22 @@ async def test_choosing_a_model_fits_the_panel_to_it(house):
     assert tab.shown[panel.enable_thinking]["visible"] is True and tab.values[panel.enable_thinking] is False
 
 
+async def test_the_checkpoint_switch_chooses_the_sibling(house, emulator):
+    tab = house.tab()
+    tab.take_one(await house.settings.switch_checkpoint("instruct", THINKING, tab.session))
+    panel = tab.page.panel
+    assert tab.shown[tab.page.model] == INSTRUCT and tab.values[panel.checkpoint] == "instruct" and tab.values[panel.temperature] == 0.7
+    tab.take_one(await house.settings.switch_checkpoint("thinking", INSTRUCT, tab.session))
+    assert tab.shown[tab.page.model] == THINKING and tab.values[panel.checkpoint] == "thinking"
+    assert "greedy" in tab.shown[panel.temperature]["info"]
+    assert await house.settings.switch_checkpoint("thinking", THINKING, tab.session) == {tab.page.model: gr.skip()}
+    tab.take_one(await house.settings.choose_model("dashscope:qwen-plus", tab.session))
+    assert tab.shown[panel.checkpoint]["visible"] is False
+    assert await house.settings.switch_checkpoint("thinking", "dashscope:qwen-plus", tab.session) == {tab.page.model: gr.skip()}
+    tab.take_one(await house.settings.switch_checkpoint("thinking", "server:gone/m", tab.session))
+    assert "There is no server" in tab.note
+
+
 async def test_choosing_a_model_that_is_not_there_is_told(house):
     tab = house.tab()
     tab.take_one(await house.settings.choose_model("server:gone/model", tab.session))
@@ -647,14 +663,14 @@ async def test_the_request_is_shown_without_the_key(house):
     shown = await house.settings.request({"text": "my draft", "files": []}, THINKING, tab.session, tab.request, *tab.panel())
     everything = json.dumps(shown)
     assert "my draft" in everything and KEY not in everything and "DASHSCOPE_API_KEY" in everything
-    assert {W.request_json, W.request_curl, W.request_openai, W.request_dashscope} <= {part["title"] for part in shown["parts"]}
+    assert {"JSON", "curl", "Python openai", "Python dashscope"} <= {part["title"] for part in shown["parts"]}
 
 
 async def test_the_shown_request_is_the_one_that_is_sent(house, emulator):
     tab = house.tab()
     tab.set("seed", 11)
     shown = await house.settings.request({"text": "my draft"}, THINKING, tab.session, tab.request, *tab.panel())
-    body = json.loads(next(p["text"] for p in shown["parts"] if p["title"] == W.request_json))
+    body = json.loads(next(p["text"] for p in shown["parts"] if p["title"] == "JSON"))
     await tab.send("my draft")
     assert last_body(emulator) == body
 
@@ -662,7 +678,7 @@ async def test_the_shown_request_is_the_one_that_is_sent(house, emulator):
 async def test_without_a_draft_the_last_question_is_shown(house):
     tab = await house.tab().send("the question")
     shown = await house.settings.request({"text": ""}, THINKING, tab.session, tab.request, *tab.panel())
-    body = json.loads(next(p["text"] for p in shown["parts"] if p["title"] == W.request_json))
+    body = json.loads(next(p["text"] for p in shown["parts"] if p["title"] == "JSON"))
     assert [m["content"] for m in body["messages"]] == ["the question"]
 
 
@@ -775,7 +791,7 @@ async def test_a_public_page_does_not_call_private_addresses(houses, emulator):
     house = houses(public=True)
     tab = house.tab()
     tab.take_one(await house.settings.add_server(f"{emulator}/v1", "", tab.session))
-    assert W.connect_private in tab.note and tab.session.access.servers == () and state(emulator)["runs"] == []
+    assert "does not call private addresses" in tab.note and tab.session.access.servers == () and state(emulator)["runs"] == []
 
 
 async def test_a_host_name_of_any_letters_can_be_added(keyless, monkeypatch):

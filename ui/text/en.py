@@ -12,8 +12,6 @@ class English:
     tab_about = "About"
     model = "Model"
     theme = "Light or dark"
-    toggle_history = "Chats"
-    toggle_panel = "Settings"
     # history
     new_chat = "New chat"
     search = "Search chats"
@@ -37,7 +35,6 @@ class English:
     export_all = "Export all"
     rename_to = "New name"
     more = "More"
-    imported = "{n} chat(s) imported."
     # composer
     ask = "Ask anything. Shift+Enter for a new line"
     send = "Send"
@@ -123,7 +120,6 @@ class English:
     preset_creative = "Creative"
     preset_greedy = "Greedy check"
     preset_save = "Save preset"
-    preset_name = "Name for these settings"
     preset_delete = "Delete preset"
     preset_needs_name = "Give the preset a name first."
     reset = "Reset"
@@ -152,18 +148,14 @@ class English:
     system_prompt = "System prompt"
     system_hint = "Answer in the language of the question."
     resend = "Send earlier thinking again"
-    resend_saves = "off saves about {n} tokens in this chat"
     resend_off = "off keeps the prompt short, as the model card advises"
-    sibling_instruct = "Instruct and Thinking are two checkpoints: to switch thinking on or off, choose the other model."
-    greedy_warning = "Greedy decoding can make a thinking model repeat itself."
+    checkpoint = "Checkpoint"
+    checkpoint_instruct = "Instruct"
+    checkpoint_thinking = "Thinking"
+    checkpoint_hint = "two models: choosing the other one switches thinking on or off"
+    greedy_warning = "0 is greedy: a thinking model may then repeat itself"
     # request
     request_empty = "Type a prompt or open a chat: the exact request and code for it appear here."
-    request_json = "JSON"
-    request_native = "curl, native"
-    request_curl = "curl"
-    request_openai = "Python openai"
-    request_dashscope = "Python dashscope"
-    request_javascript = "JavaScript"
     request_note = "Exactly what is sent. The key is never in it: snippets read it from the environment."
     # connect
     connect_intro = "Keys stay in this browser session's memory on the server and are never written down."
@@ -179,7 +171,6 @@ class English:
     connect_ok_key = "Key accepted in {region}."
     connect_key_empty = "Paste a key first."
     connect_url_bad = "The address must begin with http:// or https://, for example http://127.0.0.1:8000/v1."
-    connect_private = "This public page does not call private addresses."
     # empty page
     hello = "Watch Qwen3-Next think"
     hello_demo = "The demo model answers at once, on this machine. It is tiny and often wrong: it shows the page, not Qwen3-Next."
@@ -191,7 +182,6 @@ class English:
     card_server_text = "vLLM, SGLang, llama.cpp, transformers serve: any OpenAI-compatible address."
     card_replay = "Recorded run"
     card_replay_text = "Watch a sample run with its original timing. Needs nothing."
-    try_one = "Try"
     starters = (
         ("How many positive integers below 1000 are divisible by neither 6 nor 10? Show the steps.", "think"),
         ("Vì sao mô hình MoE thưa lại nhanh dù có 80 tỷ tham số?", "think"),
