@@ -227,3 +227,31 @@ def test_on_a_phone_everything_is_in_reach(page, server):
     expect(page.locator("#new-chat")).to_be_visible()
     page.locator("#new-chat").click()
     expect(page.locator(".hello")).to_be_visible()
+
+
+def test_another_chat_shows_nothing_of_an_answer_that_goes_on(page):
+    ask(page, "goes on [[think:2000]] [[rate:100]]")
+    state(page, "thinking")
+    expect(page.locator("#chat-log .turn.user")).to_have_count(1)
+    page.locator("#new-chat").click()
+    expect(page.locator("#chat-log .hello")).to_be_visible()
+    expect(page.locator("#live .turn.live")).to_be_hidden()
+    state(page, "idle")
+    ask(page, "another [[words:5]] [[think:5]]")
+    state(page, "done")
+    expect(page.locator("#chat-log .turn.user")).to_contain_text("another")
+    page.locator("#history .chat-entry", has_text="goes on").locator("button.open").click()
+    state(page, "thinking")
+    expect(page.locator("#thinking-live")).to_contain_text("emulator")
+    page.locator("#stop").click()
+    state(page, "stopped")
+
+
+def test_the_checkpoint_switch_changes_the_model_that_is_asked(page, emulator):
+    page.locator("#checkpoint label", has_text="Instruct").click()
+    expect(page.locator("#p-thinking-budget")).to_contain_text("does not think")
+    ask(page, "which? [[words:5]]")
+    state(page, "done")
+    assert sent(emulator)["model"] == "qwen3-next-80b-a3b-instruct"
+    page.locator("#checkpoint label", has_text="Thinking").click()
+    expect(page.locator("#p-thinking-budget")).to_contain_text("no limit")
