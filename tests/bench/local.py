@@ -1,0 +1,92 @@
+"""The demo model on this machine: its second load in a fresh process, and decoding against transformers' own `generate`, in turn.
+
+`python tests/bench/local.py [--tokens 128] [--times 5]`. Fetches and converts the demo model first where it is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from backend import ChatRequest, GenerationParameters, Message
+from backend.local import demo
+from backend.local.names import parse
+from tests.bench.servers import ROOT, machine
+
+QUESTION = "Write a long story about a river."
+LOAD = """
+import sys, time
+from pathlib import Path
+start = time.perf_counter()
+from backend.local.loading import load
+from backend.local.names import parse
+imported = time.perf_counter()
+load(parse("demo"), Path(sys.argv[1]), allow_fetch=False, report=lambda stage, share: None)
+print(imported - start, time.perf_counter() - imported)
+"""
+
+
+def second_load(models: Path, times: int) -> tuple[float, float]:
+    """Median seconds of (imports, load) in processes of their own."""
+    found = []
+    for _ in range(times):
+        done = subprocess.run([sys.executable, "-c", LOAD, str(models)], cwd=ROOT, capture_output=True, text=True, check=True)
+        found.append([float(part) for part in done.stdout.split()])
+    imports, loads = zip(*found, strict=True)
+    return statistics.median(imports), statistics.median(loads)
+
+
+def decode_rates(models: Path, tokens: int, times: int) -> tuple[float, float]:
+    """Median tokens a second of (our loop, `generate`), both greedy on the same prompt and weights, the prompt's reading included."""
+    import torch
+
+    from backend.local.generation import generate
+    from backend.local.loading import load
+    from backend.local.prompt import build
+
+    loaded = load(parse("demo"), models, allow_fetch=False, report=lambda stage, share: None)
+    asked = ChatRequest("demo", (Message("user", QUESTION),), GenerationParameters(temperature=0.0, max_tokens=tokens))
+    ids = torch.tensor([build(loaded.tokenizer, asked, loaded.think).ids])
+    ours, theirs = [], []
+    for turn in range(times + 1):
+        start_s = time.perf_counter()
+        finished = list(generate(loaded, asked, tokens, lambda: False))[-1]
+        ours_s = time.perf_counter() - start_s
+        start_s = time.perf_counter()
+        with torch.inference_mode():
+            made = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False)
+        theirs_s = time.perf_counter() - start_s
+        if turn:  # the first warms up
+            ours.append(finished.usage.output_tokens / ours_s)
+            theirs.append((made.shape[1] - ids.shape[1]) / theirs_s)
+    return statistics.median(ours), statistics.median(theirs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--models", type=Path, default=None, help="folder that holds the demo model (default: a new one)")
+    told = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        models = told.models or Path(folder)
+        demo.ensure(models, allow_fetch=True, report=lambda stage, share: None)
+        imports_s, load_s = second_load(models, told.times)
+        print(f"demo model, second load in a fresh process, median of {told.times}: imports {imports_s:.2f} s, then load {load_s:.2f} s")
+        ours, theirs = decode_rates(models, told.tokens, told.times)
+    print(
+        f"demo model, {told.tokens} tokens greedy, median of {told.times} in turn: ours {ours:.1f} tokens a second, "
+        f"transformers' generate {theirs:.1f} = {ours / theirs:.2f} x"
+    )
+
+
+if __name__ == "__main__":
+    main()
