@@ -43,8 +43,8 @@ class Answers:
 
         async def start(chat: Chat) -> Run:
             choices = await self.tab.choices(model, session, panel)
-            attachments = await _read(composer.get("files") or [])
-            text = composer.get("text") or ""
+            attachments = await _read((composer or {}).get("files") or [])
+            text = (composer or {}).get("text") or ""
             return await chat.send(self.tab.owner(request), session.access, session.conversation_id, text, choices, attachments)
 
         async with aclosing(self._answer(start, session, request, sent=True)) as updates:

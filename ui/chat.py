@@ -34,7 +34,7 @@ class ChatTab:
         return owner_of(request, public=self.backend.settings.public)
 
     async def capabilities(self, model: str, session: Session) -> Capabilities:
-        return await self.backend.engines.capabilities(model, session.access)
+        return await self.backend.engines.capabilities(str(model or ""), session.access)
 
     async def choices(self, model: str, session: Session, panel: Sequence[Any]) -> Choices:
         return choices_from(model, await self.capabilities(model, session), list(panel))

@@ -186,10 +186,17 @@ def choices_from(model: str, capabilities: Capabilities, values: list[Any]) -> C
     parameters = GenerationParameters(
         **numbers,
         enable_thinking=bool(by_name["enable_thinking"]) if capabilities.thinking == "switch" else None,
-        stop=tuple(s for s in (by_name["stop"] or "").split("\n") if s) if capabilities.max_stop else (),
+        stop=tuple(s for s in _text(by_name["stop"], W.parameters["stop"]).split("\n") if s) if capabilities.max_stop else (),
         extra=extra,
     )
-    return Choices(model=model, parameters=parameters, system=by_name["system"] or "", resend_thinking=bool(by_name["resend"]))
+    system = _text(by_name["system"], W.system_prompt)
+    return Choices(model=model, parameters=parameters, system=system, resend_thinking=bool(by_name["resend"]))
+
+
+def _text(value: Any, label: str) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise BadInput(f"{label} must be text, not {value!r}.", hint="Type it into its box.")
 
 
 def _number(value: Any, label: str) -> float | int | None:
@@ -206,11 +213,12 @@ def _number(value: Any, label: str) -> float | int | None:
     return int(number) if number == int(number) else number
 
 
-def _extra(text: str | None) -> dict[str, Any]:
-    if not (text or "").strip():
+def _extra(given: Any) -> dict[str, Any]:
+    text = _text(given, W.parameters["extra"])
+    if not text.strip():
         return {}
     try:
-        value = json.loads(text or "")
+        value = json.loads(text)
     except ValueError as error:
         raise BadInput(f"Extra JSON cannot be read: {error}.", hint='Write an object, for example {"top_k": 5}.') from None
     if not isinstance(value, dict):

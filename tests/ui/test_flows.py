@@ -242,6 +242,16 @@ async def test_a_value_out_of_range_is_named_and_nothing_is_sent(house, emulator
     assert state(emulator)["runs"] == [] and await chats_of(house) == []
 
 
+@pytest.mark.parametrize(
+    ("composer", "model", "words"), [(None, THINKING, "empty"), ({"text": "hi"}, ["x"], "no model name"), ({}, None, "no model name")]
+)
+async def test_what_no_page_posts_is_refused_too(house, emulator, composer, model, words):
+    tab = house.tab()
+    await tab.take(house.answers.send(composer, model, tab.session, tab.request, *tab.panel()))
+    assert_refused(tab, words)
+    assert state(emulator)["runs"] == []
+
+
 async def test_an_unknown_engine_is_refused(house):
     tab = house.tab(model="nowhere:model")
     await tab.send("hello")

@@ -205,3 +205,11 @@ def test_the_stored_form_gives_the_same_panel_again(panel):
         "m", THINKING, panel_values(panel, THINKING, **{n: u["value"] if isinstance(u, dict) else u for n, u in shown.items()})
     )
     assert again == choices
+
+
+@pytest.mark.parametrize("name", ["stop", "extra", "system"])
+@pytest.mark.parametrize("posted", [5, ["a"], {"a": 1}])
+def test_what_is_posted_as_no_text_is_told(panel, name, posted):
+    capabilities = SERVER if name == "extra" else THINKING
+    with pytest.raises(BadInput, match="must be text"):
+        chosen(panel, capabilities, **{name: posted})
