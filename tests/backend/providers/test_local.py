@@ -178,7 +178,7 @@ async def test_a_stop_while_the_prompt_is_read_ends_within_a_chunk(tmp_path):
         await stream.close()
         gate.release(1000)
         await until(lambda: provider._engine._active is None)
-        assert loaded.model.forwards == 3
+        assert loaded.model.forwards in (2, 3)  # at most the chunk under way; reading it all takes six and more
 
 
 async def test_a_cancelled_reader_stops_the_engine_too(tmp_path):
