@@ -118,7 +118,7 @@ class Answers:
         else:
             yield {self.page.live: {**value, "running": False, "over": True}}
 
-    async def begun(self, search: str, session: Session, request: gr.Request) -> Updates:
+    async def begun(self, search: str | None, session: Session, request: gr.Request) -> Updates:
         """The branch without the answer in the making, once the question is stored."""
         run = self.tab.running(session, request)
         if run is None or await run.storage_failure() is not None:
@@ -126,7 +126,7 @@ class Answers:
         shown = await self.tab.shown(await self.backend.open(), session, request, live_node=run.node_id, follow=True, search=search)
         return {self.page.log: gr.skip()} if run.ended else shown
 
-    async def over(self, search: str, session: Session, request: gr.Request) -> Updates:
+    async def over(self, search: str | None, session: Session, request: gr.Request) -> Updates:
         """Everything as stored, in place of the live answer."""
         if self.tab.running(session, request) is not None:
             return {self.page.live: gr.skip()}  # another one has begun meanwhile, and is shown by its own events

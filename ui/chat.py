@@ -65,7 +65,7 @@ class ChatTab:
         live_node: str | None = None,
         follow: bool = False,
         restore: bool = False,
-        search: str = "",
+        search: str | None = "",
     ) -> Updates:
         """Updates for the turns, the list of chats and the context meter."""
         conversation = await self.open_conversation(chat, session, request)
@@ -106,8 +106,9 @@ class ChatTab:
                     continue  # its server is gone; the card then shows dashes
         return found
 
-    async def history(self, chat: Chat, session: Session, request: gr.Request, search: str = "") -> dict[str, Any]:
-        found = await chat.history.conversations(self.owner(request), search=search)
+    async def history(self, chat: Chat, session: Session, request: gr.Request, search: str | None = "") -> dict[str, Any]:
+        """The list of chats; an empty box may be told as `None`."""
+        found = await chat.history.conversations(self.owner(request), search=search or "")
         shelf = await self.backend.shelf.entries(self.owner(request))
         return history_view(found, session.conversation_id, searching=bool(search), recordings=shelf)
 

@@ -25,7 +25,7 @@ class ChatList:
         self.page = page
         self.tab = tab
 
-    async def search(self, words: str, session: Session, request: gr.Request) -> dict[str, Any]:
+    async def search(self, words: str | None, session: Session, request: gr.Request) -> dict[str, Any]:
         return await self.tab.history(await self.backend.open(), session, request, words)
 
     async def load(self, session: Session, request: gr.Request) -> Updates:

@@ -67,7 +67,7 @@ class Tab:
         self.values = {component: component.value for component in self.page.panel.components()}
         self.shown: dict[Any, Any] = {}
         self.sent: list[dict[Any, Any]] = []
-        self.words = ""
+        self.words: str | None = ""
         self._seen = self._over = None
 
     # ---- what a person sees
@@ -145,7 +145,7 @@ class Tab:
             self.take_one(await self.house.chats.restore(self.session, self.request))
         return await self.take(self.house.answers.resume(self.session, self.request), on_update)
 
-    async def search(self, words: str) -> Tab:
+    async def search(self, words: str | None) -> Tab:
         self.words = words
         self.take_one({self.page.history: await self.house.chats.search(words, self.session, self.request)})
         return self

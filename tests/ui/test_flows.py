@@ -435,6 +435,8 @@ async def test_search_finds_words_of_questions_and_says_when_nothing_matches(hou
     assert tab.titles == [] and tab.shown[tab.page.history]["empty"] == W.no_matches
     await tab.send("an answer that ends does not end the search")
     assert tab.titles == []
+    await tab.search(None)
+    assert len(tab.titles) == 2
 
 
 async def test_rename_pin_and_delete(house):
