@@ -1,4 +1,4 @@
-"""Imports ahead of the first request what its engine needs, beside everything else: openai takes 0.7 s, torch and transformers 4 s."""
+"""Imports ahead of the first request what its engine needs, beside everything else: openai takes 0.7 s, torch and transformers 6 s."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ log = logging.getLogger(__name__)
 MODULES = {
     "dashscope": ("backend.providers.openai_compatible",),
     "server": ("backend.providers.openai_compatible",),
-    "local": ("backend.local.loading", "backend.local.generation"),
+    # the last ones are what transformers itself imports late, for the demo model's architecture
+    "local": (
+        "backend.local.loading",
+        "backend.local.generation",
+        "transformers.models.llama.modeling_llama",
+        "transformers.tokenization_utils_tokenizers",
+    ),
 }
 _begun: set[str] = set()
 

@@ -25,6 +25,8 @@ LOAD = """
 import sys, time
 from pathlib import Path
 start = time.perf_counter()
+from backend.warmup import warm_up
+warm_up("local:demo").join()  # as while the first question is typed
 from backend.local.loading import load
 from backend.local.names import parse
 imported = time.perf_counter()
