@@ -132,7 +132,8 @@ class Answers:
             return {self.page.live: gr.skip()}  # another one has begun meanwhile, and is shown by its own events
         run = self.tab.newest(session, request)
         state = run.state if run is not None else "idle"
-        done = {**IDLE, "state": state, "status": W.states[state], "says": W.says_ready if state == "done" else ""}
+        says = W.says_ready if state == "done" else ""
+        done = {**IDLE, "left": True, "state": state, "status": W.states[state], "says": says}
         try:
             return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request, search=search)}
         except BackendError as error:

@@ -44,7 +44,7 @@ class ChatList:
         """Shows a chat (none: the empty page); its script then asks `restore` for the chat's own model and settings."""
         session.conversation_id = conversation_id
         self.tab.views.move(str(request.session_hash))
-        updates: Updates = {self.page.live: IDLE, self.page.session: session}
+        updates: Updates = {self.page.live: {**IDLE, "left": True}, self.page.session: session}
         try:
             await self.tab.open_conversation(chat, session, request)
         except BackendError:

@@ -1,5 +1,6 @@
 // The answer in the making. value = { on, state, status, says, thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
-// Beside it { view, begins, sent, over }: which following of an answer this is, and what the server is to be asked for as it begins and ends.
+// Beside it { view, begins, sent, over }: which following of an answer this is, and what the server is to be asked for as it begins and ends;
+// left: what was followed is no longer shown.
 // Text goes through text nodes, so it cannot become markup, and only what is new is appended.
 const at = (s) => element.querySelector(s);
 const box = at('.think'), text = at('#thinking-live'), meter = at('#thinking-meter'), frozen = at('.frozen'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
@@ -22,6 +23,7 @@ function grow(all) {
   shown = all;
 }
 let seen = null, ended = null;
+const left = new Set(); // views that the page has moved on from: what their events send last arrives after that
 function tell(v) {
   if (v.view && v.view !== seen) {
     seen = v.view;
@@ -33,6 +35,8 @@ function tell(v) {
 function draw() {
   watchScroll();
   const v = props.value || {};
+  if (v.left && seen) left.add(seen);
+  if (v.view && left.has(v.view)) return;
   tell(v);
   at('.live').hidden = !v.on;
   playground.running(!!v.running);

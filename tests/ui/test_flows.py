@@ -377,7 +377,7 @@ async def test_a_reload_after_the_end_shows_the_chat_with_its_own_settings(house
     tab.set("temperature", 0.35), tab.set("system", "Be brief.")
     await tab.send("hello")
     again = await house.tab(chat=tab.session.conversation_id).load()
-    assert again.roles == ["user", "assistant"] and again.live == IDLE
+    assert again.roles == ["user", "assistant"] and again.live == {**IDLE, "left": True}
     assert again.shown[again.page.model] == INSTRUCT
     assert again.shown[again.page.panel.temperature]["value"] == 0.35 and again.shown[again.page.panel.system] == "Be brief."
 
@@ -385,7 +385,7 @@ async def test_a_reload_after_the_end_shows_the_chat_with_its_own_settings(house
 @pytest.mark.parametrize("chat", [None, "no-such-chat"])
 async def test_a_load_without_a_chat_shows_the_empty_page(house, chat):
     tab = await house.tab(chat=chat).load()
-    assert tab.roles == ["empty"] and tab.session.conversation_id is None and tab.live == IDLE
+    assert tab.roles == ["empty"] and tab.session.conversation_id is None and tab.live == {**IDLE, "left": True}
     assert W.hello in tab.last["html"]
 
 
