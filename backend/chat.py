@@ -40,6 +40,11 @@ class Choices:
             kept["stop"] = list(kept["stop"])
         return {**kept, "system": self.system, "resend_thinking": self.resend_thinking}
 
+    @classmethod
+    def from_stored(cls, model: str, stored: Mapping[str, Any]) -> Choices:
+        """What `stored` gave."""
+        return cls(model, parameters_from(stored), stored.get("system", ""), bool(stored.get("resend_thinking", False)))
+
 
 @dataclass
 class Chat:

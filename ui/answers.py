@@ -45,6 +45,7 @@ class Answers:
             choices = await self.tab.choices(model, session, panel)
             attachments = await _read((composer or {}).get("files") or [])
             text = (composer or {}).get("text") or ""
+            self.tab.not_busy(session, request)
             return await chat.send(self.tab.owner(request), session.access, session.conversation_id, text, choices, attachments)
 
         async with aclosing(self._answer(start, session, request, sent=True)) as updates:
@@ -59,7 +60,9 @@ class Answers:
         op, node, text = str(data.get("op")), str(data.get("id") or ""), str(data.get("text") or "")
 
         async def start(chat: Chat) -> Run:
-            return await self._restart(chat, op, node, text, await self.tab.choices(model, session, panel), session, request)
+            choices = await self.tab.choices(model, session, panel)
+            self.tab.not_busy(session, request)
+            return await self._restart(chat, op, node, text, choices, session, request)
 
         async with aclosing(self._answer(start, session, request)) as updates:
             async for update in updates:
@@ -78,7 +81,6 @@ class Answers:
     async def _answer(self, start: Start, session: Session, request: gr.Request, *, sent: bool = False) -> AsyncGenerator[Updates, None]:
         """Starts a run and follows it; an error before the start is shown and leaves everything as it was."""
         try:
-            self.tab.not_busy(session, request)
             run = await start(await self.backend.open())
         except BackendError as error:
             yield {self.page.live: page_error(error)}

@@ -80,6 +80,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.preset_delete.click(settings.delete_preset, [preset, page.presets], [page.presets, preset], **QUIET)
     demo.load(lambda saved: gr.update(choices=[*BUILT_IN_PRESETS, *(saved or {})]), page.presets, preset, **QUIET)
 
+    page.log.request(settings.request_of, [session], page.request, **RAW)
     page.show_request.click(settings.request, [page.composer, *asked], page.request, **RAW)
     page.composer.change(settings.context, [page.composer, *asked], page.context, trigger_mode="always_last", **RAW)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, parameters_from, recording_of
+from backend import Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, recording_of
 from ui import render
 from ui.history import history_view
 from ui.layout import Page
@@ -87,8 +87,7 @@ class ChatTab:
         """The context meter of a chat as it was last asked, without a draft."""
         if conversation is None or conversation.model not in known:
             return ""
-        stored = conversation.parameters
-        choices = Choices(conversation.model, parameters_from(stored), stored.get("system", ""), stored.get("resend_thinking", False))
+        choices = Choices.from_stored(conversation.model, conversation.parameters)
         return await context_meter(chat.request_for(conversation.path, "", (), choices), known[conversation.model])
 
     async def open_conversation(self, chat: Chat, session: Session, request: gr.Request) -> Conversation | None:
@@ -122,7 +121,7 @@ class ChatTab:
         if recording is None:
             return {self.page.live: page_error(BadInput(W.no_such_chat, hint=W.reload))}
         try:
-            run = await chat.send(owner, session.access, None, recording.prompt, Choices(f"replay:{recording.name}", parameters_from({})))
+            run = await chat.send(owner, session.access, None, recording.prompt, Choices.from_stored(f"replay:{recording.name}", {}))
             session.conversation_id = run.conversation_id
             self.backend.runs.watch(run, str(request.session_hash))
             failure = await run.storage_failure()

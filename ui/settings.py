@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import gradio as gr
 from pydantic import SecretStr
 
-from backend import Backend, BackendError, BadInput, Server, snippets, warm_up
+from backend import Backend, BackendError, BadInput, Capabilities, ChatRequest, Choices, Server, snippets, warm_up
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page, picker
@@ -96,16 +96,34 @@ class Settings:
             if not path and not draft.strip():
                 return {"note": W.request_empty, "parts": []}
             wanted = chat.request_for(path, draft, (), choices)
-            parts = snippets(wanted, capabilities, self.backend.engines.place(model, session.access))
+            return self._shown(wanted, capabilities, model, session)
         except BackendError as error:
             return {"note": f"{error.message} {error.hint}", "parts": []}
+
+    async def request_of(self, event: gr.EventData, session: Session, request: gr.Request) -> Any:
+        """What was sent for an answer: the turns above it, with the settings it was asked with."""
+        try:
+            chat = await self.backend.open()
+            conversation = await self.chat.open_conversation(chat, session, request)
+            nodes = conversation.nodes if conversation else {}
+            node = nodes.get(str((event._data or {}).get("id")))
+            if conversation is None or node is None or node not in conversation.path or not node.model:
+                raise BadInput(W.no_such_chat, hint=W.reload)
+            above = conversation.path[: conversation.path.index(node)]
+            wanted = chat.request_for(above, "", (), Choices.from_stored(node.model, node.parameters or {}))
+            return self._shown(wanted, await self.chat.capabilities(node.model, session), node.model, session)
+        except BackendError as error:
+            return {"note": f"{error.message} {error.hint}", "parts": []}
+
+    def _shown(self, wanted: ChatRequest, capabilities: Capabilities, model: str, session: Session) -> dict[str, Any]:
+        parts = snippets(wanted, capabilities, self.backend.engines.place(model, session.access))
         return {"note": W.request_note, "parts": [{"title": p.title, "text": p.text} for p in parts]}
 
     async def context(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> Any:
         """The context meter while a draft is typed: the open branch with it. Who types is soon going to ask."""
         draft = (composer or {}).get("text") or ""
         if draft:
-            warm_up(model)
+            warm_up(str(model or ""))
         elif self.chat.running(session, request) is not None:
             return gr.skip()  # it was just sent: the turns bring the meter along
         try:

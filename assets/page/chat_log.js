@@ -51,7 +51,7 @@ root.addEventListener('click', (e) => {
   else if (op === 'new') playground.click('new-chat');
   else if (op === 'dismiss') b.closest('.err').remove();
   else if (op === 'delete') { if (confirm(props.words.delete_turn_sure)) trigger('act', { op, id }); }
-  else if (op === 'request') { playground.panel('request'); trigger('act', { op, id }); }
+  else if (op === 'request') { playground.panel('request'); trigger('request', { id }); }
   else if (op === 'regenerate' || op === 'continue') trigger('restart', { op, id });
   else if (op === 'replay') trigger('replay', { name: b.dataset.name });
   else trigger('act', { op, id: b.dataset.to || id });

@@ -193,6 +193,13 @@ def test_show_request_is_what_is_sent_and_holds_no_key(page, emulator):
     assert "sk-test" not in page.content()
 
 
+def test_an_answers_own_request_is_shown_from_its_turn(page, emulator):
+    ask(page, "whose request? [[words:5]] [[think:5]]")
+    state(page, "done")
+    page.locator("#chat-log [data-op=request]").click()
+    expect(page.locator("#request pre").first).to_contain_text("whose request?")
+
+
 def test_a_file_dropped_into_the_prompt_is_read(page, emulator, tmp_path):
     file = tmp_path / "ghi-chú.md"
     file.write_text("# Ghi chú\nmật khẩu là 42", encoding="utf-8")

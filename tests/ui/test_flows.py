@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -685,6 +686,20 @@ async def test_the_shown_request_is_the_one_that_is_sent(house, emulator):
     body = json.loads(next(p["text"] for p in shown["parts"] if p["title"] == "JSON"))
     await tab.send("my draft")
     assert last_body(emulator) == body
+
+
+async def test_the_request_of_an_answer_is_the_one_that_was_sent_for_it(house, emulator):
+    tab = house.tab()
+    tab.set("temperature", 0.35)
+    await tab.send("the first question")
+    body = state(emulator)["requests"][-1]["body"]
+    answer = tab.last["id"]
+    tab.set("temperature", 0.9)
+    await tab.send("the second question")
+    shown = await house.settings.request_of(SimpleNamespace(_data={"id": answer}), tab.session, tab.request)
+    assert json.loads(next(p["text"] for p in shown["parts"] if p["title"] == "JSON")) == body and body["temperature"] == 0.35
+    gone = await house.settings.request_of(SimpleNamespace(_data={"id": "nothing"}), tab.session, tab.request)
+    assert W.no_such_chat in gone["note"] and gone["parts"] == []
 
 
 async def test_without_a_draft_the_last_question_is_shown(house):
