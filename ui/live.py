@@ -111,10 +111,15 @@ class LiveView:
             parts.append(W.retrying.format(reason=run.retrying.reason, seconds=f"{run.retrying.wait_s:.0f}", attempt=run.retrying.attempt))
         elif run.waiting is not None:
             where = W.place.format(n=run.waiting.position) if run.waiting.position else ""
-            parts.append(" · ".join(x for x in (self._status(), run.waiting.detail, where) if x))
+            detail = "" if run.waiting.detail == W.states[run.state] else run.waiting.detail
+            since = self._since() if run.waiting.share is None and not where else ""
+            parts.append(" · ".join(x for x in (self._status(), detail, where, since) if x))
         else:
-            parts.append(f"{W.states[run.state]} · {time.monotonic() - run.started_s:.0f} s")
+            parts.append(f"{W.states[run.state]} · {self._since()}")
         return " ".join(parts)
+
+    def _since(self) -> str:
+        return f"{time.monotonic() - self._run.started_s:.0f} s"
 
 
 async def follow(run: Run, still_shown: Callable[[], bool]) -> AsyncGenerator[dict[str, Any], None]:
