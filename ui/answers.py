@@ -86,7 +86,7 @@ class Answers:
             yield {self.page.live: page_error(error)}
             return
         session.conversation_id = run.conversation_id
-        async with aclosing(self._follow(run, request, {"begins": True, "sent": sent})) as updates:
+        async with aclosing(self._follow(run, request, {"begins": True, "sent": sent, "chat": run.conversation_id})) as updates:
             async for update in updates:
                 yield update
 

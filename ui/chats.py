@@ -44,14 +44,16 @@ class ChatList:
         """Shows a chat (none: the empty page); its script then asks `restore` for the chat's own model and settings."""
         session.conversation_id = conversation_id
         self.tab.views.move(str(request.session_hash))
-        updates: Updates = {self.page.live: {**IDLE, "left": True}, self.page.session: session}
+        newest = self.tab.newest(session, request)
+        if newest is not None:
+            await newest.storage_failure()  # a question that was just asked may be on its way to the database
+        live_node = newest.node_id if newest is not None and not newest.ended else None
         try:
-            await self.tab.open_conversation(chat, session, request)
-        except BackendError:
+            shown = await self.tab.shown(chat, session, request, live_node=live_node, restore=True)
+        except BackendError:  # no such chat (any more)
             session.conversation_id = None
-        running = self.tab.running(session, request)
-        live_node = running.node_id if running else None
-        return {**updates, **await self.tab.shown(chat, session, request, live_node=live_node, restore=True)}
+            shown = await self.tab.shown(chat, session, request)
+        return {self.page.live: {**IDLE, "left": True}, self.page.session: session, **shown}
 
     async def restore(self, session: Session, request: gr.Request) -> Updates:
         """The open chat's own model and settings in the panel; where its engine is gone (a server taken away) the panel stays."""

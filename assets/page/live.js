@@ -1,6 +1,6 @@
 // The answer in the making. value = { on, state, status, says, thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
-// Beside it { view, begins, sent, over }: which following of an answer this is, and what the server is to be asked for as it begins and ends;
-// left: what was followed is no longer shown.
+// Beside it { view, begins, chat, sent, over }: which following of an answer this is, its chat, and what the server is
+// to be asked for as it begins and ends; left: what was followed is no longer shown.
 // Text goes through text nodes, so it cannot become markup, and only what is new is appended.
 const at = (s) => element.querySelector(s);
 const box = at('.think'), text = at('#thinking-live'), meter = at('#thinking-meter'), frozen = at('.frozen'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
@@ -27,6 +27,7 @@ const left = new Set(); // views that the page has moved on from: what their eve
 function tell(v) {
   if (v.view && v.view !== seen) {
     seen = v.view;
+    if (v.begins) playground.chat(v.chat); // a reload that comes before the turns are there finds the chat, too
     if (v.sent) trigger('sent');
     if (v.begins && !v.over) trigger('begun');
   }

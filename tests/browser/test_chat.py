@@ -70,6 +70,17 @@ def test_a_refresh_in_the_middle_goes_on_where_it_was(page):
     expect(page.locator("#chat-log .answer")).to_contain_text("emulator")
 
 
+def test_a_refresh_before_the_question_is_stored_finds_the_chat(page, monkeypatch):
+    monkeypatch.setattr("backend.runs.BEGIN_AFTER_S", 3.0)
+    ask(page, "at once [[think:900]] [[words:20]] [[rate:100]]")
+    expect(page.locator("#thinking-live")).to_contain_text("emulator")
+    page.reload()
+    state(page, "thinking")
+    expect(page.locator("#chat-log .you")).to_contain_text("at once")
+    state(page, "done")
+    expect(page.locator("#run-card .tokens-thinking")).to_have_text("900")
+
+
 def test_a_closed_tab_frees_the_service(page, server, emulator):
     other = page.context.new_page()
     other.goto(server[0])
