@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 import re
@@ -54,8 +55,9 @@ class Shelf:
     def _entries(self, owner: str) -> list[ShelfEntry]:
         if self._shipped is None:
             self._shipped = [_entry(path.stem, load(path)) for path in sorted(SHIPPED.glob("*.jsonl"))]
-        own = sorted(self._own(owner).glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return [*self._shipped, *(entry for path in own if (entry := _own_entry(path)) is not None)]
+        own = sorted(((path.stat(), path) for path in self._own(owner).glob("*.jsonl")), key=lambda o: o[0].st_mtime_ns, reverse=True)
+        entries = (_own_entry(path, stat.st_mtime_ns, stat.st_size) for stat, path in own)
+        return [*self._shipped, *(entry for entry in entries if entry is not None)]
 
 
 def _keep(folder: Path, stem: str, text: str) -> Path:
@@ -71,8 +73,9 @@ def _keep(folder: Path, stem: str, text: str) -> Path:
     return path
 
 
-def _own_entry(path: Path) -> ShelfEntry | None:
-    """One file that cannot be read must not hide the others, and with them the page."""
+@functools.lru_cache(maxsize=1000)  # the list is asked for at every turn, and a long run takes a second to read
+def _own_entry(path: Path, written_ns: int, size_bytes: int) -> ShelfEntry | None:
+    """The file as it was written then. One that cannot be read must not hide the others, and with them the page."""
     try:
         return _entry(str(path), load(path))
     except BadInput as error:

@@ -9,7 +9,7 @@ import pytest
 
 from backend.errors import BadInput, Unavailable, UnknownModel
 from backend.providers.replay import ReplayProvider
-from backend.recording import loads
+from backend.recording import load, loads
 from backend.run import Run
 from backend.shelf import SHIPPED, Shelf, recording_of
 from backend.types import ChatRequest, Finished, Message, Started, TextDelta, ThinkingDelta, Usage
@@ -59,6 +59,17 @@ async def test_the_newest_of_ones_own_comes_first(shelf):
     os.utime(first.name, (1, 1))
     own = (await shelf.entries("me"))[-2:]
     assert own == [second, first]
+
+
+async def test_a_recording_is_read_once_and_again_when_it_has_changed(shelf, monkeypatch):
+    entry = await shelf.add("me", recording_of(ended()), "run.jsonl")
+    read = []
+    monkeypatch.setattr("backend.shelf.load", lambda path, load=load: read.append(path.name) or load(path))
+    assert entry in await shelf.entries("me") and entry in await shelf.entries("me")
+    assert read.count("run.jsonl") == 1
+    cut(entry.name)
+    assert entry not in await shelf.entries("me")
+    assert read.count("run.jsonl") == 2
 
 
 async def test_another_recording_of_the_same_name_stays_and_the_same_one_is_kept_once(shelf):
