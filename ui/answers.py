@@ -16,7 +16,7 @@ import gradio as gr
 
 from backend import Attachment, Backend, BackendError, BadInput, Chat, Choices, Run, read_attachment
 from ui import render
-from ui.chat import ChatTab
+from ui.chat import ChatTab, is_recording
 from ui.layout import Page
 from ui.live import IDLE
 from ui.live import follow as live_values
@@ -42,6 +42,7 @@ class Answers:
         """The composer's text and files as a new turn."""
 
         async def start(chat: Chat) -> Run:
+            _not_of_a_recording(model)
             choices = await self.tab.choices(model, session, panel)
             attachments = await _read((composer or {}).get("files") or [])
             text = (composer or {}).get("text") or ""
@@ -60,6 +61,8 @@ class Answers:
         op, node, text = str(data.get("op")), str(data.get("id") or ""), str(data.get("text") or "")
 
         async def start(chat: Chat) -> Run:
+            if op != "regenerate":
+                _not_of_a_recording(model)
             choices = await self.tab.choices(model, session, panel)
             self.tab.not_busy(session, request)
             return await self._restart(chat, op, node, text, choices, session, request)
@@ -146,6 +149,12 @@ class Answers:
         run = self.tab.running(session, request)
         if run is not None:
             await self.backend.runs.stop(run)
+
+
+def _not_of_a_recording(model: str) -> None:
+    """A recording has one answer, to its own question: under another one it would pass for a model's."""
+    if is_recording(model):
+        raise BadInput(W.only_its_own, hint=W.only_its_own_hint)
 
 
 async def _read(files: Sequence[dict[str, Any]]) -> list[Attachment]:

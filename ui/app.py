@@ -24,6 +24,7 @@ MAX_WAITING = 256
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RAW: dict[str, Any] = {"preprocess": False, "postprocess": False, **QUIET}  # values as the page has them: see ui/answers.py
 CLEAR_COMPOSER = "() => ({ text: '', files: [] })"
+REQUEST_AGAIN = "() => playground.requestAgain()"
 
 
 def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities: Capabilities) -> gr.Blocks:
@@ -52,7 +53,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     gr.on([page.composer.submit, page.send.click], answers.send, [page.composer, *asked], page.live, **RAW)
     page.log.restart(answers.restart, asked, page.live, **RAW)
     page.log.act(tab.act, [session], [*show, page.files, *settled], **QUIET)
-    page.log.restore(chats.restore, [session], settled, **QUIET)
+    page.log.restore(chats.restore, [page.model, session], settled, **QUIET).then(None, None, None, js=REQUEST_AGAIN, **QUIET)
     page.live.sent(None, None, page.composer, js=CLEAR_COMPOSER, **QUIET)
     page.live.begun(answers.begun, [page.search, session], show[1:], trigger_mode="multiple", **QUIET)
     page.live.over(answers.over, [page.search, session], show, trigger_mode="multiple", **QUIET)
@@ -69,7 +70,8 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.search.change(chats.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
     demo.unload(tab.gone)
 
-    page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
+    chosen = page.model.input(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
+    chosen.then(None, None, None, js=REQUEST_AGAIN, **QUIET)
     page.reset.click(settings.choose_model, [page.model, session], [*panel, page.connect_note], **QUIET)
     page.panel.checkpoint.input(
         settings.switch_checkpoint, [page.panel.checkpoint, page.model, session], [page.model, *panel, page.connect_note], **QUIET

@@ -19,6 +19,11 @@ from ui.updates import Updates, context_meter, download, page_error
 from ui.visitor import Session, Views, owner_of
 
 DEMO = "local:demo"
+REPLAY = "replay:"
+
+
+def is_recording(model: str | None) -> bool:
+    return str(model or "").startswith(REPLAY)
 
 
 class ChatTab:
@@ -74,7 +79,7 @@ class ChatTab:
         log = render.conversation_view(
             conversation, capabilities, live_node=live_node, follow=follow,
             empty_html=render.empty_page(demo=self.backend.settings.demo, recordings=shelf),
-            notes={f"replay:{r.name}": W.scripted if r.scripted else W.recorded_run for r in shelf},
+            notes={REPLAY + r.name: W.scripted if r.scripted else W.recorded_run for r in shelf},
         )  # fmt: skip
         session.live_node = live_node
         return {
@@ -121,7 +126,7 @@ class ChatTab:
         if recording is None:
             return {self.page.live: page_error(BadInput(W.no_such_chat, hint=W.reload))}
         try:
-            run = await chat.send(owner, session.access, None, recording.prompt, Choices.from_stored(f"replay:{recording.name}", {}))
+            run = await chat.send(owner, session.access, None, recording.prompt, Choices.from_stored(REPLAY + recording.name, {}))
             session.conversation_id = run.conversation_id
             self.backend.runs.watch(run, str(request.session_hash))
             failure = await run.storage_failure()

@@ -8,8 +8,8 @@ import gradio as gr
 
 from backend import Backend, BackendError, BadInput, Chat
 from ui import render
-from ui.chat import ChatTab
-from ui.layout import Page
+from ui.chat import ChatTab, is_recording
+from ui.layout import Page, picker
 from ui.live import IDLE
 from ui.parameters import for_model
 from ui.text import WORDS as W
@@ -55,13 +55,23 @@ class ChatList:
             shown = await self.tab.shown(chat, session, request)
         return {self.page.live: {**IDLE, "left": True}, self.page.session: session, **shown}
 
-    async def restore(self, session: Session, request: gr.Request) -> Updates:
-        """The open chat's own model and settings in the panel; where its engine is gone (a server taken away) the panel stays."""
+    async def restore(self, model: str, session: Session, request: gr.Request) -> Updates:
+        """The open chat's own model and settings in the panel. Where its engine is gone (a server taken away) the panel stays, and
+        in a new chat, too, unless it was a recording's."""
         try:
             conversation = await self.tab.open_conversation(await self.backend.open(), session, request)
-            if conversation is not None and conversation.model:
-                capabilities = await self.tab.capabilities(conversation.model, session)
-                return {self.page.model: conversation.model, **for_model(self.page.panel, capabilities, conversation.parameters)}
+            if conversation is None and is_recording(model):
+                choices = await self.backend.engines.choices(session.access)
+                wanted = self.backend.engines.default_model(choices)
+                shown = gr.update(choices=picker(choices, wanted), value=wanted)
+                return {self.page.model: shown, **for_model(self.page.panel, await self.tab.capabilities(wanted, session), {})}
+            if conversation is not None and (wanted := conversation.model):
+                capabilities = await self.tab.capabilities(wanted, session)
+                shown = wanted
+                if is_recording(wanted):  # the only ones that the picker does not list
+                    choices = await self.backend.engines.choices(session.access)
+                    shown = gr.update(choices=picker(choices, wanted, f"{capabilities.title} · {capabilities.engine_title}"), value=wanted)
+                return {self.page.model: shown, **for_model(self.page.panel, capabilities, conversation.parameters)}
         except BackendError:
             pass
         return {self.page.model: gr.skip()}

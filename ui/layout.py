@@ -160,11 +160,11 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
     return Page(**made)
 
 
-def picker(choices: list[ModelChoice], model: str) -> list[tuple[str, str]]:
-    """The model picker's entries as (label, name); the selected model is always among them."""
+def picker(choices: list[ModelChoice], model: str, title: str = "") -> list[tuple[str, str]]:
+    """The model picker's entries as (label, name); the selected model is always among them, as `title` if it is not a choice."""
     entries = [(f"{c.title} · {c.place}", c.name) for c in choices]
     if model not in {name for _, name in entries}:
-        entries.insert(0, (model, model))
+        entries.insert(0, (title or model, model))
     return entries
 
 

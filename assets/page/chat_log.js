@@ -8,7 +8,7 @@ const find = (node) => node.closest('.turn')?.dataset.id;
 function draw() {
   const value = props.value || { turns: [] };
   const fresh = value.chat !== chat;
-  if (fresh) { chat = value.chat; playground.chat(value.chat); if (value.restore && chat) trigger('restore'); }
+  if (fresh) { chat = value.chat; playground.chat(value.chat); if (value.restore) trigger('restore'); }
   const keep = new Set(value.turns.map((t) => t.id));
   for (const [id, t] of turns) if (!keep.has(id)) { t.node.remove(); turns.delete(id); }
   let before = null;

@@ -11,7 +11,11 @@ const PIECE = 4000; // characters in one element: the browser lays out again onl
 text.addEventListener('scroll', () => { followTrace = text.scrollHeight - text.scrollTop - text.clientHeight < 24; });
 function watchScroll() {
   const s = scroller(); if (!s || s.dataset.watched) return; s.dataset.watched = 'yes';
-  s.addEventListener('scroll', () => { follow = s.scrollHeight - s.scrollTop - s.clientHeight < 40; if (follow) delete document.body.dataset.away; else document.body.dataset.away = 'on'; }, { passive: true });
+  const atEnd = () => s.scrollHeight - s.scrollTop - s.clientHeight < 40;
+  const set = (on) => { follow = on; if (follow) delete document.body.dataset.away; else document.body.dataset.away = 'on'; };
+  s.addEventListener('scroll', () => set(atEnd()), { passive: true });
+  const sizes = new ResizeObserver(() => { if (atEnd()) set(true); }); // a shorter chat has its end in view without any scrolling
+  for (const child of s.children) sizes.observe(child);
 }
 function grow(all) {
   if (!all.startsWith(shown)) { text.textContent = ''; shown = ''; piece = null; }

@@ -13,6 +13,7 @@
     running: (on) => { if (on) body().dataset.running = 'on'; else delete body().dataset.running; },
     // Sets a text box of Gradio's the way a person would, so that its own state follows.
     type: (selector, text) => { const box = document.querySelector(selector); if (!box) return; Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, text); box.dispatchEvent(new Event('input', { bubbles: true })); box.focus(); },
+    requestAgain: () => { if (body().dataset.panel === 'request') click('show-request'); }, // what it shows was another chat's or model's
     copy: async (text, button) => {
       const say = button && button.textContent;
       try { await navigator.clipboard.writeText(text); }

@@ -273,3 +273,21 @@ def test_the_checkpoint_switch_changes_the_model_that_is_asked(page, emulator):
     assert sent(emulator)["model"] == "qwen3-next-80b-a3b-instruct"
     page.locator("#checkpoint label", has_text="Thinking").click()
     expect(page.locator("#p-thinking-budget")).to_contain_text("no limit")
+
+
+def test_a_short_chat_after_a_long_one_has_nothing_to_jump_to_and_its_own_request(page):
+    ask(page, "short one [[words:3]]")
+    state(page, "done")
+    page.locator("#show-request").click()
+    expect(page.locator("#request")).to_contain_text("short one")
+    page.locator("#new-chat").click()
+    expect(page.locator("#request")).not_to_contain_text("short one")
+    ask(page, "long one [[think:10]] [[words:900]] [[rate:2000]]")
+    state(page, "done")
+    expect(page.locator("#chat-log .answer")).to_contain_text("emulator")
+    page.locator("#scroll").evaluate("(s) => { s.scrollTop = 0; }")
+    expect(page.locator("#jump")).to_be_visible()
+    page.locator(".chat-entry .open", has_text="short one").click()
+    expect(page.locator("#chat-log .you")).to_contain_text("short one")
+    expect(page.locator("#jump")).to_be_hidden()
+    expect(page.locator("#request")).to_contain_text("short one")

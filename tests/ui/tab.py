@@ -141,8 +141,8 @@ class Tab:
 
     async def _resume(self, on_update: Any) -> Tab:
         log = self.shown.get(self.page.log, {})
-        if log.get("restore") and log["chat"]:
-            self.take_one(await self.house.chats.restore(self.session, self.request))
+        if log.get("restore"):
+            self.take_one(await self.house.chats.restore(self.model, self.session, self.request))
         return await self.take(self.house.answers.resume(self.session, self.request), on_update)
 
     async def search(self, words: str | None) -> Tab:

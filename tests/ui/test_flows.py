@@ -560,11 +560,38 @@ async def test_a_shipped_recording_plays_as_a_chat_that_says_what_it_is(house):
     name = next(entry["id"] for entry in group["entries"] if entry["id"] == "maths-thinking")
     await tab.pick("replay", name)
     assert tab.roles == ["user", "assistant"] and W.scripted in tab.last["html"] and "class='trace'" in tab.last["html"]
-    assert tab.shown[tab.page.model] == f"replay:{name}" and not tab.live["running"]
+    picked = tab.shown[tab.page.model]
+    assert picked["value"] == f"replay:{name}" and not tab.live["running"]
+    assert ("Counting with inclusion and exclusion · recorded run", picked["value"]) in picked["choices"]
     recorded = loads((ASSETS / "recordings" / f"{name}.jsonl").read_text(encoding="utf-8"), name)
     said = "".join(e.text for _, e in recorded.events if isinstance(e, TextDelta))
     assert (await conversation(tab)).path[-1].content == said
     assert tab.shown[tab.page.panel.temperature]["visible"] is False and tab.shown[tab.page.panel.replay_speed]["visible"] is True
+
+
+async def test_a_recording_answers_no_other_question_and_a_new_chat_has_a_model_again(house):
+    at_once = ReplayProvider(ASSETS / "recordings", speed=None)
+    house.backend.engines._once(("replay",), lambda: at_once)
+    tab = await house.tab(model="replay:maths-thinking").pick("replay", "maths-thinking")
+    question, answer = (turn["id"] for turn in tab.turns)
+    before = await conversation(tab)
+    await tab.send("And by 7?")
+    assert_refused(tab, W.only_its_own, W.only_its_own_hint)
+    await tab.act("edit", question, text="And by 7?")
+    assert_refused(tab, W.only_its_own)
+    await tab.act("continue", answer)
+    assert_refused(tab, W.only_its_own)
+    assert (await conversation(tab)).nodes.keys() == before.nodes.keys()
+    await tab.act("regenerate", answer)  # once more, at another speed perhaps
+    assert tab.live["state"] == "done" and len((await conversation(tab)).nodes) == 3
+    await tab.new_chat()
+    assert tab.shown[tab.page.model]["value"] == THINKING
+    assert tab.shown[tab.page.panel.temperature]["visible"] is True and tab.shown[tab.page.panel.replay_speed]["visible"] is False
+
+
+async def test_a_new_chat_leaves_the_model_as_it_is(house):
+    tab = await house.tab(model=INSTRUCT).new_chat()
+    assert tab.page.model not in tab.shown
 
 
 async def test_a_recording_of_a_run_can_be_loaded_again(house):

@@ -35,6 +35,8 @@ class English:
     export_all = "Export all"
     rename_to = "New name"
     more = "More"
+    only_its_own = "A recording plays only the answer to its own question."
+    only_its_own_hint = "Choose a model at the top of the page, then send again."
     # composer
     ask = "Ask anything. Shift+Enter for a new line"
     send = "Send"
