@@ -117,7 +117,7 @@ class Settings:
 
     def _shown(self, wanted: ChatRequest, capabilities: Capabilities, model: str, session: Session) -> dict[str, Any]:
         parts = snippets(wanted, capabilities, self.backend.engines.place(model, session.access))
-        return {"note": W.request_note, "parts": [{"title": p.title, "text": p.text} for p in parts]}
+        return {"note": W.request_note if parts else W.request_none, "parts": [{"title": p.title, "text": p.text} for p in parts]}
 
     async def context(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> Any:
         """The context meter while a draft is typed: the open branch with it. Who types is soon going to ask."""

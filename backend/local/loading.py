@@ -115,8 +115,8 @@ def plan(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
 def place() -> tuple[torch.device, torch.dtype]:
     """A CUDA device where there is one, else the CPU; bf16 on both.
 
-    On CPUs too old for bf16 products a prompt is read more slowly than in fp32 (140 against 390 tokens/s, with oneDNN held to
-    AVX2), but an answer is written nearly three times as fast (45 against 16) in half the memory, so bf16 is right there too.
+    On CPUs too old for bf16 products an answer is still written faster than in fp32 (45 against 16 tokens/s, with oneDNN held to
+    AVX2) in half the memory; the prompt, where fp32 is the faster, is read with its products in fp32 (see widened.py).
     """
     if torch.cuda.is_available():
         return torch.device("cuda", 0), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

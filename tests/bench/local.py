@@ -1,4 +1,4 @@
-"""The demo model on this machine: its second load in a fresh process, and decoding against transformers' own `generate`, in turn.
+"""The demo model on this machine: its second load in a fresh process; a long prompt and decoding against transformers' `generate`.
 
 `python tests/bench/local.py [--tokens 128] [--times 5]`. Fetches and converts the demo model first where it is missing.
 """
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -20,7 +21,11 @@ from backend.local import demo
 from backend.local.names import parse
 from tests.bench.servers import ROOT, machine
 
+if TYPE_CHECKING:
+    from backend.local.model import LoadedModel
+
 QUESTION = "Write a long story about a river."
+LONG_QUESTION = "Which of these sentences speaks of a river that flows from the mountains to the sea? " * 36
 LOAD = """
 import sys, time
 from pathlib import Path
@@ -45,16 +50,14 @@ def second_load(models: Path, times: int) -> tuple[float, float]:
     return statistics.median(imports), statistics.median(loads)
 
 
-def decode_rates(models: Path, tokens: int, times: int) -> tuple[float, float]:
-    """Median tokens a second of (our loop, `generate`), both greedy on the same prompt and weights, the prompt's reading included."""
+def answer_times(loaded: LoadedModel, question: str, tokens: int, times: int) -> tuple[int, float, float]:
+    """(tokens of the prompt, median seconds of our loop, of `generate`), both greedy on the same prompt and weights, in turn."""
     import torch
 
     from backend.local.generation import generate
-    from backend.local.loading import load
     from backend.local.prompt import build
 
-    loaded = load(parse("demo"), models, allow_fetch=False, report=lambda stage, share: None)
-    asked = ChatRequest("demo", (Message("user", QUESTION),), GenerationParameters(temperature=0.0, max_tokens=tokens))
+    asked = ChatRequest("demo", (Message("user", question),), GenerationParameters(temperature=0.0, max_tokens=tokens))
     ids = torch.tensor([build(loaded.tokenizer, asked, loaded.think).ids])
     ours, theirs = [], []
     for turn in range(times + 1):
@@ -66,9 +69,10 @@ def decode_rates(models: Path, tokens: int, times: int) -> tuple[float, float]:
             made = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False)
         theirs_s = time.perf_counter() - start_s
         if turn:  # the first warms up
-            ours.append(finished.usage.output_tokens / ours_s)
-            theirs.append((made.shape[1] - ids.shape[1]) / theirs_s)
-    return statistics.median(ours), statistics.median(theirs)
+            assert finished.usage.output_tokens == made.shape[1] - ids.shape[1] == tokens, "one of the two ended before"
+            ours.append(ours_s)
+            theirs.append(theirs_s)
+    return ids.shape[1], statistics.median(ours), statistics.median(theirs)
 
 
 def main() -> None:
@@ -77,16 +81,24 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--models", type=Path, default=None, help="folder that holds the demo model (default: a new one)")
     told = parser.parse_args()
+    from backend.local.loading import load
+
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         models = told.models or Path(folder)
         demo.ensure(models, allow_fetch=True, report=lambda stage, share: None)
         imports_s, load_s = second_load(models, told.times)
         print(f"demo model, second load in a fresh process, median of {told.times}: imports {imports_s:.2f} s, then load {load_s:.2f} s")
-        ours, theirs = decode_rates(models, told.tokens, told.times)
+        loaded = load(parse("demo"), models, allow_fetch=False, report=lambda stage, share: None)
+        prompt, ours_s, theirs_s = answer_times(loaded, LONG_QUESTION, 1, told.times)
+        print(
+            f"demo model, first token after a prompt of {prompt} tokens, median of {told.times} in turn: ours {ours_s:.2f} s, "
+            f"transformers' generate {theirs_s:.2f} s = {ours_s / theirs_s:.2f} x"
+        )
+        _, ours_s, theirs_s = answer_times(loaded, QUESTION, told.tokens, told.times)
     print(
-        f"demo model, {told.tokens} tokens greedy, median of {told.times} in turn: ours {ours:.1f} tokens a second, "
-        f"transformers' generate {theirs:.1f} = {ours / theirs:.2f} x"
+        f"demo model, {told.tokens} tokens greedy, median of {told.times} in turn: ours {told.tokens / ours_s:.1f} tokens a second, "
+        f"transformers' generate {told.tokens / theirs_s:.1f} = {theirs_s / ours_s:.2f} x"
     )
 
 

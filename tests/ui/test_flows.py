@@ -582,6 +582,8 @@ async def test_a_recording_answers_no_other_question_and_a_new_chat_has_a_model_
     await tab.act("continue", answer)
     assert_refused(tab, W.only_its_own)
     assert (await conversation(tab)).nodes.keys() == before.nodes.keys()
+    event = SimpleNamespace(_data={"id": answer})
+    assert await house.settings.request_of(event, tab.session, tab.request) == {"note": W.request_none, "parts": []}
     await tab.act("regenerate", answer)  # once more, at another speed perhaps
     assert tab.live["state"] == "done" and len((await conversation(tab)).nodes) == 3
     await tab.new_chat()

@@ -158,6 +158,7 @@ class English:
     greedy_warning = "0 is greedy: a thinking model may then repeat itself"
     # request
     request_empty = "Type a prompt or open a chat: the exact request and code for it appear here."
+    request_none = "Nothing is sent: a recording is played from its file."
     request_note = "Exactly what is sent. The key is never in it: snippets read it from the environment."
     # connect
     connect_intro = "Keys stay in this browser session's memory on the server and are never written down."
