@@ -84,6 +84,7 @@ def _link_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, opti
 @lru_cache(maxsize=1)
 def _markdown() -> MarkdownIt:
     md = MarkdownIt("commonmark", {"html": False, "linkify": True}).enable(["table", "strikethrough", "linkify"])
+    md.linkify.set({"fuzzy_link": False, "fuzzy_email": False})  # main.py, setup.sh and node.js end as countries' domains do
     # no digits or spaces beside a dollar, so that "costs $5 and $10" stays money
     md.use(dollarmath_plugin, allow_space=False, allow_digits=False, double_inline=True, renderer=_math)
     md.use(texmath_plugin, delimiters="brackets")

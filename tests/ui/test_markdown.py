@@ -87,6 +87,11 @@ def test_what_models_write_is_rendered(text, expected):
     assert expected in to_html(text)
 
 
+def test_only_whole_addresses_become_links():
+    shown = to_html("See main.py, setup.sh and me@example.com, or https://example.com/a.")
+    assert shown.count("<a ") == 1 and 'href="https://example.com/a"' in shown and "main.py, setup.sh" in shown
+
+
 def test_maths_that_cannot_be_read_is_shown_as_it_was_written():
     assert r"\begin{broken" in to_html(r"$\begin{broken x$")
 
