@@ -22,7 +22,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 Thinking = Literal["never", "always", "switch", "unknown"]
 NUMERIC_PARAMETERS = (
     "thinking_budget", "max_tokens", "temperature", "top_p", "top_k", "min_p",
-    "presence_penalty", "repetition_penalty", "seed",
+    "presence_penalty", "repetition_penalty", "seed", "draft_tokens",
 )  # fmt: skip
 
 
@@ -161,8 +161,9 @@ class Catalogue:
         name: str | None = None,
         context_tokens: int | None = None,
         thinking: Thinking | None = None,
+        drafts: bool = False,
     ) -> Capabilities:
-        """The card on this engine, or an honest generic one. `context_tokens` and `thinking`: what the engine itself told."""
+        """The card on this engine, or an honest generic one. `context_tokens`, `thinking`, `drafts` (an MTP head): what the engine told."""
         made_by = self.engines[engine]
         card = self.card(engine, model)
         known = card is not None
@@ -181,7 +182,11 @@ class Catalogue:
             max_output_tokens=card.max_output_tokens,
             max_thinking_tokens=card.max_thinking_tokens,
             max_tokens_limits_thinking=card.max_tokens_limits_thinking,
-            parameters=_parameters(made_by, card, context, thinking or card.thinking),
+            parameters={
+                name: spec
+                for name, spec in _parameters(made_by, card, context, thinking or card.thinking).items()
+                if drafts or name != "draft_tokens"
+            },
             max_stop=made_by.max_stop,
             can_continue=made_by.continuation,
             takes_extra=made_by.extra,

@@ -29,7 +29,8 @@ class GenerationParameters:
     """What the user set. `None` means "not set": the field is not sent and the engine's own default holds.
 
     `thinking_budget` and `max_tokens` are tokens; `enable_thinking` is for hybrid models only; `extra` is raw JSON
-    that goes into the request's body as it is, where the engine takes it.
+    that goes into the request's body as it is, where the engine takes it. `draft_tokens` is how many tokens a model's MTP head
+    guesses ahead, 0 none; not set, the engine takes what it measured to be fastest.
     """
 
     temperature: float | None = None
@@ -40,10 +41,19 @@ class GenerationParameters:
     repetition_penalty: float | None = None
     max_tokens: int | None = None
     thinking_budget: int | None = None
+    draft_tokens: int | None = None
     enable_thinking: bool | None = None
     seed: int | None = None
     stop: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What is told of each token, as `TokenDetail`: so many `alternatives`, and with `experts` the routing of every layer."""
+
+    alternatives: int = 0
+    experts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +69,31 @@ class ChatRequest:
     parameters: GenerationParameters = field(default_factory=GenerationParameters)
     resend_thinking: bool = False
     continue_last: bool = False
+    detail: Detail | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts as the engine reported them. `output_tokens` includes `reasoning_tokens`."""
+    """Token counts as the engine reported them. `output_tokens` includes `reasoning_tokens`.
+
+    `cached_tokens` of the input were not read again. `drafted_tokens` were guessed ahead, `accepted_tokens` of them came true, in
+    `forward_passes` of the model.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     cached_tokens: int | None = None
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
+    forward_passes: int | None = None
+
+    @property
+    def acceptance(self) -> float | None:
+        """The share of guessed tokens that came true."""
+        if not self.drafted_tokens or self.accepted_tokens is None:
+            return None
+        return self.accepted_tokens / self.drafted_tokens
 
     @property
     def answer_tokens(self) -> int | None:
@@ -135,9 +160,10 @@ class ThinkingDelta:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """New text of the answer."""
+    """New text of the answer. `tokens` is the engine's own count of all output tokens so far, where it tells."""
 
     text: str
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +183,15 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class TokenDetail:
-    """Log-probability of one token and its alternatives, where asked for."""
+    """Log-probability of one token and its alternatives, where asked for; comes before the text that the token makes.
+
+    `experts` has one entry for each layer with experts, the chosen ones with their weights, of the forward pass that led to the token.
+    """
 
     token: str
     logprob: float
     alternatives: tuple[tuple[str, float], ...] = ()
+    experts: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,24 +27,29 @@ class Answer:
         self._thinking = self._thought = prompt.thinking
         self._begun = prompt.goes_on
         self._cut = False
-        self._tokens = self._reasoning_tokens = 0
+        self.tokens = self.reasoning_tokens = 0
         self.finished = False
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the next token belongs to the trace."""
+        return self._thinking and not self.finished
 
     def take(self, token: int) -> Iterator[Event]:
         """The events that one more token makes, often none."""
-        self._tokens += 1
-        self._reasoning_tokens += self._thinking
+        self.tokens += 1
+        self.reasoning_tokens += self._thinking
         if token in self._end_ids:
             self.finished = True
         elif self._think is not None and token == self._think.open and not (self._thinking or self._begun):
-            self._reasoning_tokens += 1
+            self.reasoning_tokens += 1
             self._thinking = self._thought = True
         elif self._think is not None and token == self._think.close and self._ends_a_trace():
             yield from self._say(self._text.end())
             if not self._thinking:  # the trace was opened in a prompt that does not show it
                 yield from self._say_held()
                 yield AnswerWasThinking()
-                self._reasoning_tokens = self._tokens
+                self.reasoning_tokens = self.tokens
             self._thinking, self._thought, self._begun = False, True, False
         else:
             yield from self._say(self._text.push(token))
@@ -62,8 +67,8 @@ class Answer:
         certain = self._thought or knows == "never" or (knows != "unknown" and self._think is not None)
         return Usage(
             input_tokens=len(self._prompt.ids),
-            output_tokens=self._tokens,
-            reasoning_tokens=self._reasoning_tokens if certain else None,
+            output_tokens=self.tokens,
+            reasoning_tokens=self.reasoning_tokens if certain else None,
         )
 
     def _ends_a_trace(self) -> bool:
@@ -76,13 +81,13 @@ class Answer:
             return
         self._begun = True
         if self._thinking:
-            yield ThinkingDelta(text, tokens=self._reasoning_tokens)
+            yield ThinkingDelta(text, tokens=self.reasoning_tokens)
             return
         text, self._cut = self._stops.push(text)
         self.finished |= self._cut
         if text:
-            yield TextDelta(text)
+            yield TextDelta(text, tokens=self.tokens)
 
     def _say_held(self) -> Iterator[Event]:
         if text := self._stops.end():
-            yield TextDelta(text)
+            yield TextDelta(text, tokens=self.tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INDEX = "model.safetensors.index.json"
+DRAFT_PREFIX = "mtp."
 _OTHER_WAYS = "Serve it with vLLM, SGLang or llama.cpp and set OPENAI_BASE_URL, or choose another model."
 
 
@@ -57,6 +59,23 @@ def check_weights(name: str, folder: Path) -> int:
     if not files:
         raise ModelLoadError(f"{name} has no weights in the safetensors format.", hint=_OTHER_WAYS)
     return sum(f.stat().st_size for f in files)
+
+
+def draft_weights_bytes(folder: Path) -> int:
+    """The size of the MTP head's tensors as they lie in the files; 0 where there is none, or no file yet."""
+    from safetensors import SafetensorError, safe_open
+
+    size_bytes = 0
+    for path in folder.glob("*.safetensors"):
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118
+                    if key.startswith(DRAFT_PREFIX):
+                        part = file.get_slice(key)
+                        size_bytes += math.prod(part.get_shape()) * (4 if part.get_dtype() == "F32" else 2)
+        except (SafetensorError, OSError):  # the load itself is going to say so
+            return 0
+    return size_bytes
 
 
 def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:

@@ -1,8 +1,7 @@
-"""The decoding loop: prompt in chunks, then one token at a time over the model's own cache, samplers from transformers.
+"""The decoding loop over a network: the prompt in chunks, then token by token, or several at once where an MTP head guesses ahead.
 
-Our own rather than `generate`, so that a stop takes effect between any two tokens or chunks and nothing waits for a reader.
-Knows token ids only. A growing cache is used: without compiling, a static one was not faster here (22 against 25 tokens/s)
-and its cost grows with the longest text it could hold (13 tokens/s at 8,192).
+Our own rather than `generate`, so that a stop takes effect between any two tokens or chunks, nothing waits for a reader, known
+beginnings are not read again, and a model whose state cannot be cropped drafts all the same. Knows token ids only.
 """
 
 from __future__ import annotations
@@ -10,129 +9,158 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self, cast
 
 import torch
-from transformers import (
-    DynamicCache,
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from backend.local.model import LoadedModel
+from backend.local.network.experts import Routing
+from backend.local.sampling import Sampler, Sampling
 from backend.local.widened import reads_in_fp32, widened
-from backend.types import GenerationParameters
 
-if TYPE_CHECKING:
-    from transformers import GenerationConfig
-
-COLDEST = 1e-4  # below this temperature the most likely token is taken, which is what it means
+_KEPT_BORDERS = 3  # of one prompt; earlier ones are seldom gone back to
+_FIRST_ROOM = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the next token is chosen. `temperature` 0 takes the most likely one; 0, 1.0, 0.0 and 1.0 switch the others off."""
+class Chosen:
+    """A token of the answer, with the scores [vocabulary] it was chosen by and the routing of the token before it, if asked for."""
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    seed: int | None = None
-
-    @classmethod
-    def of(cls, parameters: GenerationParameters, config: GenerationConfig) -> Self:
-        """The user's values; what was not set is as the model's own generation_config.json says."""
-        sampled = bool(config.do_sample)
-
-        def chosen(own: float | None, models: float | None, off: float) -> float:
-            return own if own is not None else models if models is not None else off
-
-        return cls(
-            temperature=chosen(parameters.temperature, config.temperature if sampled else 0.0, 1.0),
-            top_k=int(chosen(parameters.top_k, config.top_k if sampled else None, 0)),
-            top_p=chosen(parameters.top_p, config.top_p if sampled else None, 1.0),
-            min_p=chosen(parameters.min_p, config.min_p if sampled else None, 0.0),
-            repetition_penalty=chosen(parameters.repetition_penalty, config.repetition_penalty, 1.0),
-            seed=parameters.seed,
-        )
-
-    @property
-    def greedy(self) -> bool:
-        return self.temperature < COLDEST
-
-    def processors(self) -> LogitsProcessorList:
-        """In the order of transformers' `generate`, so that the same values give the same choice."""
-        processors = LogitsProcessorList()
-        if self.repetition_penalty != 1.0:
-            processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
-        if self.greedy:
-            return processors
-        if self.temperature != 1.0:
-            processors.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k > 0:
-            processors.append(TopKLogitsWarper(self.top_k))
-        if self.top_p < 1.0:
-            processors.append(TopPLogitsWarper(self.top_p))
-        if self.min_p > 0.0:
-            processors.append(MinPLogitsWarper(self.min_p))
-        return processors
+    token: int
+    scores: torch.Tensor | None = None
+    routings: list[Routing] | None = None
 
 
 class Decoder:
-    """One sequence. `read` goes through the prompt, then each `next` gives one token; `room` is how many may follow."""
+    """One answer. `read` goes through the prompt, then each `next` gives at least one token.
 
-    def __init__(self, loaded: LoadedModel, prompt: Sequence[int], sampling: Sampling, room: int) -> None:
-        self._model, self._chunk = loaded.model, loaded.chunk_tokens
-        device = loaded.model.device
-        self._ids = torch.zeros((1, len(prompt) + room), dtype=torch.long, device=device)
-        self._ids[0, : len(prompt)] = torch.tensor(prompt)
-        self._prompt, self._seen, self._length = len(prompt), 0, len(prompt)
-        self._cache = DynamicCache(config=loaded.model.config)
-        self._greedy, self._processors = sampling.greedy, sampling.processors()
-        self._random = torch.Generator(device=device)
-        if sampling.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(sampling.seed)
+    `borders` are places in the prompt where it may be taken up again. Chunks end there whether or not anything is known of the prompt,
+    so that the same request computes the same numbers. `drafts` is how many tokens the MTP head guesses ahead; `detail` asks for
+    scores and routings, and switches that off.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        borders: Sequence[int] = (),
+        drafts: int = 0,
+        detail: bool = False,
+    ) -> None:
+        self._net, self._chunk = loaded.network, loaded.chunk_tokens
+        self._prefixes = loaded.prefixes if loaded.network.reusable else None
+        self._prompt, self._borders = list(prompt), sorted({b for b in borders if 0 < b < len(prompt)})
+        self._drafts = 0 if detail or not self._net.drafts else drafts
+        self._detail = detail
+        self._state = loaded.working_state(_FIRST_ROOM)
+        self._state.wants_hidden = self._net.drafts
+        self._pending = self._prompt[-1]
+        self._sampler = Sampler(sampling, prompt, self._net.vocabulary, self._net.device)
+        self._before: torch.Tensor | None = None  # hidden states whose next token the head has not seen [tokens, width]
+        self._recent: list[int] = []  # the tokens that they belong to
+        self._found: list[int] = []
+        self.reused = 0
+        self.drafted = self.accepted = self.forwards = 0
+        self.first_drafted = self.first_accepted = 0
         # oneDNN repacks the weights of a bf16 product each time: with one row, going without was 1.7 times as fast.
-        self._lean = device.type == "cpu" and loaded.model.dtype == torch.bfloat16
+        self._lean = self._net.device.type == "cpu" and self._net.dtype == torch.bfloat16
         self._wide = self._lean and reads_in_fp32()
+
+    @torch.inference_mode()
+    def _begin(self) -> None:
+        if self._prefixes is None:
+            self._state.clear()
+            return
+        self.reused = self._prefixes.restore(self._prompt, self._state)
+        if self.reused:
+            self._before, self._recent = self._state.hidden, [self._prompt[self.reused - 1]]
 
     def read(self) -> Iterator[float]:
         """Reads the prompt but for its last token; after each chunk the share that has been read."""
-        while (left := self._prompt - 1 - self._seen) > 0:
+        self._begin()
+        end = len(self._prompt) - 1
+        kept = {b for b in self._borders[-_KEPT_BORDERS:] if b > self.reused}
+        while (start := self._state.length) < end:
+            stop = min([b for b in self._borders if b > start] + [end, start + self._chunk])
             with widened() if self._wide else nullcontext():
-                self._forward(min(left, self._chunk))
-            yield self._seen / self._prompt
+                self._read(self._prompt[start:stop])
+            if stop in kept and self._prefixes is not None:
+                self._prefixes.keep(self._prompt[:stop], self._state)
+            yield stop / len(self._prompt)
+        if not self._drafts:
+            self._state.wants_hidden = False
 
-    def next(self) -> int:
-        """Reads the last token and chooses the one after it."""
+    def next(self) -> list[Chosen]:
+        """Reads the last token and chooses those after it: one, or with drafts up to one more than were guessed."""
         with _without_onednn() if self._lean else nullcontext():
-            scores = self._forward(1)
-        token = self._choose(scores)
-        self._ids[0, self._length] = token
-        self._length += 1
-        return token
+            found = self._step() if self._drafts == 0 else self._leap()
+        self._found = [chosen.token for chosen in found]
+        for token in self._found:
+            self._sampler.told(token)
+        self._pending = self._found[-1]
+        return found
+
+    def cut(self, unused: int) -> None:
+        """The last `unused` tokens of what `next` just gave, fewer than all, are not taken. They still count for the penalties."""
+        if unused:
+            self._state.keep(self._state.stepped - unused)
+            self._before, self._recent = self._state.hidden, self._recent[: self._state.stepped]
+            self._pending = self._found[-1 - unused]
+
+    def force(self, ids: Sequence[int]) -> None:
+        """These tokens come next, chosen by nobody."""
+        self._read([self._pending, *ids[:-1]])
+        for token in ids:
+            self._sampler.told(token)
+        self._pending = ids[-1]
 
     @torch.inference_mode()
-    def _choose(self, scores: torch.Tensor) -> int:
-        scores = self._processors(cast("torch.LongTensor", self._ids[:, : self._length]), cast("torch.FloatTensor", scores))
-        if self._greedy:
-            return int(scores.argmax(dim=-1))
-        return int(torch.multinomial(scores.softmax(dim=-1), 1, generator=self._random))
+    def _read(self, ids: list[int]) -> None:
+        """Into the state, and with the tokens after them into the head's part of it."""
+        state, start = self._state, self._state.length
+        self._net(torch.tensor(ids, device=self._net.device), state)
+        if state.hidden is None:
+            return
+        # the head reads a token together with the hidden state of the one before it
+        before, after, first = state.hidden[:-1], ids[1:], start + 1
+        if self._before is not None:
+            before, after, first = torch.cat((self._before, before)), self._recent[1:] + ids, start + 1 - len(self._recent)
+        if after:
+            self._net.draft(torch.tensor(after, device=self._net.device), before, state, first)
+        self._before, self._recent = state.hidden[-1:], ids[-1:]
 
     @torch.inference_mode()
-    def _forward(self, count: int) -> torch.Tensor:
-        """Scores [1, vocabulary] in fp32 after the next `count` tokens."""
-        ids = self._ids[:, self._seen : self._seen + count]
-        self._seen += count
-        logits: torch.Tensor = self._model(input_ids=ids, cache=self._cache, use_cache=True, logits_to_keep=1).logits
-        return logits[:, -1].to(torch.float32)
+    def _step(self) -> list[Chosen]:
+        routings: list[Routing] | None = [] if self._detail else None
+        scores = self._net(torch.tensor([self._pending], device=self._net.device), self._state, routings=routings)[0]
+        self.forwards += 1
+        token = self._sampler.choose(scores)
+        return [Chosen(token, scores, routings) if self._detail else Chosen(token)]
+
+    @torch.inference_mode()
+    def _leap(self) -> list[Chosen]:
+        """Guesses ahead, verifies all guesses in one forward, and takes back what did not come true."""
+        state, device = self._state, self._net.device
+        drafts: list[int] = []
+        guesses: list[torch.Tensor] = []
+        if self._before is not None:
+            ids, hidden = torch.tensor([*self._recent[1:], self._pending], device=device), self._before
+            start = state.length + 1 - len(ids)
+            for _ in range(self._drafts):
+                scores, hidden = self._net.draft(ids, hidden, state, start)
+                token, guess = self._sampler.draft(scores, drafts)
+                drafts.append(token)
+                guesses.append(guess)
+                start, ids = start + len(ids), torch.tensor([token], device=device)
+        scores = self._net(torch.tensor([self._pending, *drafts], device=device), state, logits=len(drafts) + 1)
+        found = self._sampler.verify(scores, drafts, guesses)
+        self.forwards, self.drafted, self.accepted = self.forwards + 1, self.drafted + len(drafts), self.accepted + len(found) - 1
+        self.first_drafted += bool(drafts)
+        self.first_accepted += len(found) > 1
+        state.keep(len(found))
+        self._before, self._recent = state.hidden, [self._pending, *found[:-1]]
+        return [Chosen(token) for token in found]
 
 
 @contextmanager

@@ -38,8 +38,8 @@ class Detokeniser:
         return new
 
     def end(self) -> str:
-        """What was held back, as it is."""
-        new = self._decode(self._window)[self._given :]
+        """What was held back, but for a character whose bytes are not all there: the answer was cut inside it."""
+        new = self._decode(self._window)[self._given :].rstrip(_BROKEN)
         self._window, self._context, self._given = [], 0, 0
         return new
 

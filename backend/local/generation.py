@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from backend.errors import ContextTooLong
 from backend.local.answer import Answer
-from backend.local.decoding import Decoder, Sampling
+from backend.local.decoding import Chosen, Decoder
+from backend.local.facts import CLOSE
 from backend.local.model import LoadedModel
 from backend.local.prompt import build
-from backend.types import ChatRequest, Event, Finished, Waiting
+from backend.local.sampling import Sampling
+from backend.types import ChatRequest, Detail, Event, Finished, GenerationParameters, TokenDetail, Usage, Waiting
+
+_CLOSING = f"\n{CLOSE}\n\n"  # what ends a trace whose budget is spent, as a model itself ends it
 
 
 def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped: Callable[[], bool]) -> Iterator[Event]:
-    """`Waiting("reading")`, deltas, `Finished`; ends without `Finished` once `stopped()` is true, looked at before each token.
+    """`Waiting("reading")`, deltas, `Finished`; ends without `Finished` once `stopped()` is true, looked at before each forward pass.
 
     `max_tokens` holds where the request sets none; either is cut to what the context still takes. Raises `ContextTooLong`
     where that is nothing.
@@ -26,20 +31,88 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     answer = Answer(decode, prompt, think=loaded.think, end_ids=loaded.end_ids, stops=parameters.stop)
-    decoder = Decoder(loaded, prompt.ids, Sampling.of(parameters, loaded.model.generation_config), room)
+    sampling = Sampling.of(parameters, loaded.model.generation_config)
+    decoder = Decoder(
+        loaded,
+        prompt.ids,
+        sampling,
+        borders=prompt.borders,
+        drafts=_drafts(loaded, parameters, sampling),
+        detail=request.detail is not None,
+    )
+    closing = tokenizer(_CLOSING, add_special_tokens=False)["input_ids"] if parameters.thinking_budget is not None else []
     yield Waiting("reading", share=0.0)
     for share in decoder.read():
         if stopped():
             return
         yield Waiting("reading", share=share)
-    for _ in range(room):
+    while answer.tokens < room and not answer.finished:
         if stopped():
             return
-        yield from answer.take(decoder.next())
-        if answer.finished:
-            break
+        found = decoder.next()
+        for place, chosen in enumerate(found, start=1):
+            if request.detail is not None:
+                yield _detail(chosen, request.detail, decode)
+            yield from answer.take(chosen.token)
+            if answer.finished or answer.tokens == room:
+                break
+            if answer.thinking and closing and answer.reasoning_tokens >= (parameters.thinking_budget or 0):
+                forced = closing[: room - answer.tokens]
+                decoder.cut(len(found) - place)
+                decoder.force(forced)
+                for token in forced:
+                    yield from answer.take(token)
+                break
     yield from answer.end()
-    yield Finished("stop" if answer.finished else "length", answer.usage(loaded.thinking))
+    _learn(loaded, decoder)
+    yield Finished("stop" if answer.finished else "length", _usage(answer.usage(loaded.thinking), decoder))
+
+
+def _drafts(loaded: LoadedModel, parameters: GenerationParameters, sampling: Sampling) -> int:
+    """How many tokens to guess ahead: what was asked for, else what was measured to be fastest.
+
+    Guessing draws from the random numbers in another order, and the measurement differs from load to load: with a seed nothing is
+    guessed unless asked for, so that one seed gives one text.
+    """
+    if parameters.draft_tokens is not None:
+        return parameters.draft_tokens
+    if loaded.drafting is None or (sampling.seed is not None and not sampling.greedy):
+        return 0
+    return loaded.drafting.best()
+
+
+def _learn(loaded: LoadedModel, decoder: Decoder) -> None:
+    if loaded.drafting is not None:
+        loaded.drafting.seen += decoder.first_drafted
+        loaded.drafting.right += decoder.first_accepted
+
+
+def _usage(usage: Usage, decoder: Decoder) -> Usage:
+    told = replace(usage, cached_tokens=decoder.reused)
+    if decoder.drafted:
+        told = replace(
+            told, drafted_tokens=decoder.drafted, accepted_tokens=decoder.accepted, forward_passes=decoder.forwards
+        )
+    return told
+
+
+def _detail(chosen: Chosen, asked: Detail, decode: Callable[[list[int]], str]) -> TokenDetail:
+    """Log-probabilities of the model itself, before penalties, temperature and limits."""
+    assert chosen.scores is not None
+    logprobs = chosen.scores.log_softmax(-1)
+    best = logprobs.topk(asked.alternatives) if asked.alternatives else None
+    return TokenDetail(
+        token=decode([chosen.token]),
+        logprob=float(logprobs[chosen.token]),
+        alternatives=()
+        if best is None
+        else tuple((decode([int(token)]), float(value)) for value, token in zip(best.values, best.indices, strict=True)),
+        experts=tuple(
+            tuple(zip(ids[-1].tolist(), weights[-1].tolist(), strict=True)) for ids, weights in (chosen.routings or ())
+        )
+        if asked.experts
+        else (),
+    )
 
 
 def _room(loaded: LoadedModel, prompt_tokens: int, wanted: int) -> int:

@@ -1,13 +1,9 @@
-"""From a model's name to a `LoadedModel`: find the files, judge them, see that the weights fit, load them.
-
-Dense causal language models through transformers. An architecture with an engine of its own takes its place in `_weights`.
-"""
+"""From a model's name to a `LoadedModel`: find the files, judge them, see that the weights fit, load them, choose a forward pass."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,38 +12,28 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
-from backend.local import demo, hub
-from backend.local.checkpoint import check_weights, read_config, read_tokenizer, unusable_config
+from backend.local import demo, hub, plan, tiny
+from backend.local.checkpoint import check_weights, read_tokenizer
+from backend.local.drafting import measure
 from backend.local.facts import thinking_of
-from backend.local.memory import as_out_of_memory, check_fits
+from backend.local.memory import as_out_of_memory
 from backend.local.model import LoadedModel
 from backend.local.names import Asked
+from backend.local.network import Network
+from backend.local.network.dense import Dense, takes
+from backend.local.network.plain import Plain
+from backend.local.prefixes import Prefixes
 from backend.local.progress import Report, weights_told_to
 from backend.local.prompt import think_tokens
-from backend.local.quantise import NF4_BYTES, FourBit, four_bit
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
 _CPU_CHUNK_WORK = 32_000_000_000  # weights x tokens of one chunk: some 0.2 s on two cores
 _GPU_CHUNK_TOKENS = 2048
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a checkpoint is going to be loaded.
-
-    `needed_bytes` estimates the weights in memory; `None` where only the size of the files tells (they are packed already).
-    """
-
-    name: str
-    config: PreTrainedConfig
-    device: torch.device
-    dtype: torch.dtype
-    packing: FourBit | None
-    needed_bytes: float | None
+_PREFIX_SHARE, _MOST_PREFIX_BYTES = 0.1, 4 << 30  # of what is free once the model is loaded
 
 
 def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> LoadedModel:
@@ -58,13 +44,13 @@ def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> Lo
     match asked.kind:
         case "demo":
             folder = demo.ensure(models, allow_fetch=allow_fetch, report=report)
+        case "tiny":
+            folder = tiny.FOLDER
         case "folder":
             folder = Path(asked.place)
         case "hub":
             folder = hub.fetch(asked.place, hub.SMALL_FILES, report)
-            planned = plan(asked, folder)  # refuses what will not load before its weights are fetched
-            if planned.needed_bytes is not None:
-                check_fits(asked.name, planned.needed_bytes, planned.device)
+            plan.make(asked, folder)  # refuses what will not load before its weights are fetched
             folder = hub.fetch(asked.place, hub.WEIGHTS, report)
     return load_folder(asked, folder, report)
 
@@ -72,13 +58,14 @@ def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> Lo
 def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype | None = None) -> LoadedModel:
     started_s = time.monotonic()
     report("loading", 0.0)
-    planned = plan(asked, folder, dtype)
-    size_bytes = check_weights(asked.name, folder)
+    planned = plan.make(asked, folder, dtype)
+    check_weights(asked.name, folder)
     tokenizer = read_tokenizer(asked.name, folder)
-    check_fits(asked.name, planned.needed_bytes or size_bytes, planned.device)
+    log.info("%s: %s", asked.name, planned.sentence())
     model = _weights(planned, folder, report)
+    network = _network(asked, planned, model, folder)
     report("loading", 1.0)
-    log.info("%s loaded in %.1f s on %s as %s", asked.name, time.monotonic() - started_s, planned.device, planned.dtype)
+    log.info("%s loaded in %.1f s", asked.name, time.monotonic() - started_s)
     ends = model.generation_config.eos_token_id
     return LoadedModel(
         name=asked.name,
@@ -88,50 +75,44 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
         context_tokens=getattr(planned.config.get_text_config(decoder=True), "max_position_embeddings", None),
         think=think_tokens(tokenizer),
         thinking=thinking_of(tokenizer.get_chat_template()),
-        chunk_tokens=_chunk_tokens(planned.device, model.num_parameters()),
+        chunk_tokens=_chunk_tokens(planned.devices[0], model.num_parameters()),
+        network=network,
+        prefixes=Prefixes(int(min(_MOST_PREFIX_BYTES, _PREFIX_SHARE * plan.free_bytes(planned.devices)))),
+        drafting=measure(network),
+        plan=planned,
     )
 
 
-def plan(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
-    """Reads the config only. Raises `ModelLoadError` for what cannot be loaded as asked."""
-    config = read_config(asked.name, folder)
-    device, own_dtype = place()
-    dtype = dtype or own_dtype
+def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: Path) -> Network:
+    """The forward pass for a model. The demo's weights were 4-bit to begin with, so its steps may be too (see int4.py)."""
+    if type(model).__name__ == "Qwen3NextForCausalLM":
+        from backend.local.head import load_head
+        from backend.local.network.qwen3_next import Qwen3Next
+
+        return Qwen3Next(model, load_head(asked.name, model, folder, packed=planned.form == "4-bit" or _is_packed(planned)))
+    if takes(model):
+        steps_in_4_bit = asked.kind == "demo" and not asked.four_bit and model.device.type == "cpu" and model.dtype == torch.bfloat16
+        return Dense(model, packed=steps_in_4_bit)
+    return Plain(model)
+
+
+def _is_packed(planned: plan.Plan) -> bool:
+    from backend.local.packed.quantizer import METHOD
+
+    stored: Any = getattr(planned.config, "quantization_config", None) or {}
+    return (stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)) == METHOD
+
+
+def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedModel:
+    options: dict[str, Any] = {"quantization_config": planned.quantization} if planned.quantization is not None else {}
+    several = len(planned.devices) > 1 and planned.needed_bytes > plan.free_bytes(planned.devices[:1])
     try:
-        with torch.device("meta"):
-            skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
-    except Exception as error:  # values that do not go together, each found out in its own way
-        raise unusable_config(asked.name, error) from error
-    if getattr(config, "quantization_config", None) is not None:
-        if asked.four_bit:
-            raise ModelLoadError(f"{asked.name} is packed already.", hint="Name it without @4bit.")
-        return Plan(asked.name, config, device, dtype, packing=None, needed_bytes=None)
-    packing = four_bit(asked.name, skeleton, dtype) if asked.four_bit else None
-    packed = packing.packed_weights if packing is not None else 0
-    needed_bytes = (skeleton.num_parameters() - packed) * dtype.itemsize + packed * NF4_BYTES
-    return Plan(asked.name, config, device, dtype, packing, needed_bytes)
-
-
-def place() -> tuple[torch.device, torch.dtype]:
-    """A CUDA device where there is one, else the CPU; bf16 on both.
-
-    On CPUs too old for bf16 products an answer is still written faster than in fp32 (45 against 16 tokens/s, with oneDNN held to
-    AVX2) in half the memory; the prompt, where fp32 is the faster, is read with its products in fp32 (see widened.py).
-    """
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.device("cpu"), torch.bfloat16
-
-
-def _weights(planned: Plan, folder: Path, report: Report) -> PreTrainedModel:
-    options: dict[str, Any] = {"quantization_config": planned.packing.config} if planned.packing is not None else {}
-    try:
-        with weights_told_to(lambda share: report("loading", share)):
+        with weights_told_to(lambda share: report("loading", share), planned.sizes):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=planned.config,
                 dtype=planned.dtype,
-                device_map={"": planned.device},
+                device_map="auto" if several else {"": planned.devices[0]},
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,

@@ -1,26 +1,15 @@
-"""Memory of a local model: whether weights fit before they are loaded, what an allocation failure looks like, giving it back."""
+"""Memory of a local model: what an allocation failure looks like, giving it back."""
 
 from __future__ import annotations
 
 import errno
 import gc
 
-import psutil  # type: ignore[import-untyped]
 import torch
 
 from backend.errors import OutOfMemory
 
 _HINT = "Close other programs, choose a smaller model, or use a hosted one or a server."
-
-
-def check_fits(name: str, needed_bytes: float, device: torch.device) -> None:
-    """Raises `OutOfMemory` where the weights alone are more than what is free now."""
-    if device.type == "cuda":
-        free_bytes, place = torch.cuda.mem_get_info(device)[0], "of GPU memory"
-    else:
-        free_bytes, place = psutil.virtual_memory().available, "of memory"
-    if needed_bytes > free_bytes:
-        raise OutOfMemory(f"{name} needs about {needed_bytes / 1e9:,.1f} GB {place}; {free_bytes / 1e9:,.1f} GB are free.", hint=_HINT)
 
 
 def as_out_of_memory(error: Exception) -> OutOfMemory | None:

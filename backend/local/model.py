@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backend.catalogue import Thinking
+from backend.local.drafting import Drafting
+from backend.local.network import Network
+from backend.local.prefixes import Prefixes
 from backend.local.prompt import ThinkTokens
 
 if TYPE_CHECKING:
+    from backend.local.network.state import State
+    from backend.local.plan import Plan
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LoadedModel:
     """`end_ids` end an answer; `think` is `None` where the tokenizer has no tags; `context_tokens` where the config has none.
 
@@ -28,3 +33,14 @@ class LoadedModel:
     think: ThinkTokens | None
     thinking: Thinking
     chunk_tokens: int
+    network: Network
+    prefixes: Prefixes
+    drafting: Drafting | None = None
+    plan: Plan | None = None
+    _working: list[State] = field(default_factory=list)
+
+    def working_state(self, room: int) -> State:
+        """The one state that all answers use in turn, so that its tensors keep their addresses."""
+        if not self._working:
+            self._working.append(self.network.new_state(room))
+        return self._working[0]

@@ -1,6 +1,6 @@
-"""What a local model's name asks for: the demo, a folder or a hub id, and whether in 4 bit. Opens no file and loads nothing.
+"""What a local model's name asks for: the demo, the tiny model, a folder or a hub id, and whether in 4 bit. Opens no file and loads nothing.
 
-`demo`, `Qwen/Qwen3-0.6B`, `./models/mine`, each also with `@4bit` at its end.
+`demo`, `qwen3-next-tiny`, `Qwen/Qwen3-0.6B`, `./models/mine`, each also with `@4bit` at its end.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from backend.errors import UnknownModel
+from backend.local import tiny
 
 DEMO = "demo"
 FOUR_BIT = "@4bit"
@@ -22,7 +23,7 @@ class Asked:
     """`name` is what the user wrote, `place` the folder's path or the hub id, without `@4bit`."""
 
     name: str
-    kind: Literal["demo", "folder", "hub"]
+    kind: Literal["demo", "tiny", "folder", "hub"]
     place: str
     four_bit: bool = False
 
@@ -36,6 +37,8 @@ def parse(name: str, *, only: frozenset[str] | None = None) -> Asked:
     place = name.removesuffix(FOUR_BIT)
     if place == DEMO:
         return Asked(name, "demo", place, four_bit)
+    if place == tiny.NAME:
+        return Asked(name, "tiny", place, four_bit)
     # a hub id may also be the name of a folder here, which then is meant
     if _HUB_ID.fullmatch(place) is not None and ".." not in place and not Path(place).is_dir():
         return Asked(name, "hub", place, four_bit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any, Literal
@@ -51,12 +51,20 @@ def bar(told: Callable[[float], None], *, unit: str | None = None) -> type[tqdm]
 
 
 @contextmanager
-def weights_told_to(told: Callable[[float], None]) -> Iterator[None]:
-    """While it is open, transformers' bars over weights are told as shares and not drawn."""
+def weights_told_to(told: Callable[[float], None], sizes: Mapping[str, float] | None = None) -> Iterator[None]:
+    """While it is open, transformers' bar over weights is told as shares and not drawn: of bytes where `sizes` has them by name."""
     from transformers.utils import logging as transformers_logging
 
-    bars = bar(told)
-    before = transformers_logging.set_tqdm_hook(lambda factory, args, kwargs: bars(*args, **kwargs))
+    def weights(items: Collection[Any]) -> Iterator[Any]:
+        parts = [(sizes or {}).get(item[0], 0.0) if sizes else 1.0 for item in items]
+        done, total = 0.0, sum(parts) or 1.0
+        for item, part in zip(items, parts, strict=True):
+            told(done / total)
+            yield item
+            done += part
+        told(1.0)
+
+    before = transformers_logging.set_tqdm_hook(lambda factory, args, kwargs: weights(args[0]))
     try:
         yield
     finally:

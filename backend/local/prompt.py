@@ -21,6 +21,8 @@ from backend.types import ChatRequest, Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_MOST_BORDERS = 8  # looked for in one prompt; each costs a rendering
+
 
 @dataclass(frozen=True, slots=True)
 class ThinkTokens:
@@ -34,13 +36,15 @@ class ThinkTokens:
 class Prompt:
     """`thinking`: the answer begins inside a trace; `closed`: right after one (a hybrid that was asked not to think).
 
-    `goes_on`: it continues a text, so its first line breaks count.
+    `goes_on`: it continues a text, so its first line breaks count. `borders` are the places after people's messages, where the
+    next turn's prompt still begins in the same way.
     """
 
     ids: list[int]
     thinking: bool = False
     closed: bool = False
     goes_on: bool = False
+    borders: tuple[int, ...] = ()
 
 
 def think_tokens(tokenizer: PreTrainedTokenizerBase) -> ThinkTokens | None:
@@ -75,8 +79,29 @@ def build(tokenizer: PreTrainedTokenizerBase, request: ChatRequest, think: Think
     tail = ""
     if partial is not None:
         tail, thinking = _tail(partial, quote, opened=thinking, can_think=think is not None)
-    ids = [token for piece in (text + tail).split(quote.cut) if piece for token in _encode(tokenizer, piece)]
-    return Prompt(ids, thinking, closed=(text + tail).rstrip().endswith(CLOSE), goes_on=bool(tail))
+    ids = _tokens(tokenizer, text + tail, quote)
+    return Prompt(
+        ids,
+        thinking,
+        closed=(text + tail).rstrip().endswith(CLOSE),
+        goes_on=bool(tail),
+        borders=_borders(tokenizer, turns, text, quote, ids),
+    )
+
+
+def _borders(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], text: str, quote: _Quote, ids: list[int]) -> tuple[int, ...]:
+    """Where the last few messages of people end, by rendering the conversation up to each of them without asking for an answer."""
+    found = []
+    for place in [n for n, turn in enumerate(turns) if turn["role"] == "user"][-_MOST_BORDERS:]:
+        try:
+            until = _render(tokenizer, turns[: place + 1], None, asks=False)
+        except RequestRejected:
+            continue
+        if text.startswith(until):
+            begun = _tokens(tokenizer, until, quote)
+            if ids[: len(begun)] == begun:
+                found.append(len(begun))
+    return tuple(found)
 
 
 class _Quote:
@@ -110,12 +135,16 @@ def _tail(partial: Message, quote: _Quote, *, opened: bool, can_think: bool) -> 
     return f"{text}\n{CLOSE}\n\n{quote(partial.content.lstrip())}", False
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], enable_thinking: bool | None) -> str:
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, quote: _Quote) -> list[int]:
+    return [token for piece in text.split(quote.cut) if piece for token in _encode(tokenizer, piece)]
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], enable_thinking: bool | None, *, asks: bool = True) -> str:
     switch: dict[str, Any] = {}
     if enable_thinking is not None and SWITCH in tokenizer.get_chat_template():
         switch[SWITCH] = enable_thinking
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **switch)
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks, **switch)
     except (TemplateError, TypeError, ValueError, LookupError) as error:
         raise RequestRejected(
             f"The model's chat template refuses this conversation: {error}",

@@ -1,0 +1,125 @@
+"""Qwen3-Next's forward pass for one sequence, with its MTP head where it has one, over the weights of transformers' modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from backend.local.network.attention import Places, Rotary, attend, rotate
+from backend.local.network.delta import DeltaNet
+from backend.local.network.experts import Routing, SparseFeedForward
+from backend.local.network.state import Attention, Recurrent, State
+
+if TYPE_CHECKING:
+    from transformers import Qwen3NextForCausalLM
+    from transformers.modeling_layers import MtpModel
+    from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextAttention, Qwen3NextDecoderLayer
+
+
+class GatedAttention:
+    """One full-attention layer: normed queries and keys, a quarter of the width turned, the output gated."""
+
+    def __init__(self, module: Qwen3NextAttention) -> None:
+        self._m = module
+
+    def new_state(self, room: int, dtype: torch.dtype) -> Attention:
+        heads = self._m.config.num_key_value_heads
+        return Attention(heads, self._m.head_dim, room, dtype, self._m.k_norm.weight.device)
+
+    def __call__(self, x: torch.Tensor, state: Attention, places: Places) -> torch.Tensor:
+        m, tokens = self._m, len(x)
+        queries, gate = m.q_proj(x).view(tokens, -1, 2 * m.head_dim).chunk(2, dim=-1)
+        queries = rotate(m.q_norm(queries), places)
+        keys = rotate(m.k_norm(m.k_proj(x).view(tokens, -1, m.head_dim)), places)
+        values = m.v_proj(x).view(tokens, -1, m.head_dim)
+        out = attend(queries, keys, values, state, places, m.scaling)
+        return m.o_proj(out * gate.reshape(tokens, -1).sigmoid())  # type: ignore[no-any-return]
+
+
+class Layer:
+    """A token mixer and a feed-forward, each with its norm before and its sum after."""
+
+    def __init__(self, module: Qwen3NextDecoderLayer) -> None:
+        self._m = module
+        linear = module.block_type == "linear_attention"
+        self._mixer: DeltaNet | GatedAttention = DeltaNet(module.linear_attn) if linear else GatedAttention(module.self_attn)
+        self._sparse = SparseFeedForward(module.mlp) if hasattr(module.mlp, "experts") else None
+        self.device = module.input_layernorm.weight.device
+
+    def new_state(self, room: int, dtype: torch.dtype) -> Attention | Recurrent:
+        return self._mixer.new_state(dtype) if isinstance(self._mixer, DeltaNet) else self._mixer.new_state(room, dtype)
+
+    def __call__(self, x: torch.Tensor, state: Attention | Recurrent, places: Places, routings: list[Routing] | None) -> torch.Tensor:
+        normed = self._m.input_layernorm(x)
+        if isinstance(self._mixer, DeltaNet):
+            x = x + self._mixer(normed, cast("Recurrent", state))
+        else:
+            x = x + self._mixer(normed, cast("Attention", state), places)
+        normed = self._m.post_attention_layernorm(x)
+        return x + (self._m.mlp(normed) if self._sparse is None else self._sparse(normed, routings))  # type: ignore[no-any-return]
+
+
+class Qwen3Next:
+    """The network. Calls are made inside `torch.inference_mode`. Layers may lie on several devices."""
+
+    reusable = True
+
+    def __init__(self, model: Qwen3NextForCausalLM, head: MtpModel | None = None) -> None:
+        self._m = model.model
+        self._lm_head = model.lm_head
+        self._layers = [Layer(layer) for layer in model.model.layers]
+        self.dtype, self.device = model.dtype, model.model.embed_tokens.weight.device
+        self.vocabulary = model.config.vocab_size
+        self._rotary = {d: Rotary(model.model.rotary_emb, self.dtype, d) for d in {layer.device for layer in self._layers}}
+        self._head = head.layers[0] if head is not None else None
+        self._draft_layer = Layer(head.layers[0].mtp_block) if head is not None else None
+
+    @property
+    def drafts(self) -> bool:
+        """Whether there is an MTP head. Its keys and values are the last layer of a state."""
+        return self._head is not None
+
+    def new_state(self, room: int) -> State:
+        layers = [layer.new_state(room, self.dtype) for layer in self._layers]
+        if self._draft_layer is not None:
+            layers.append(self._draft_layer.new_state(room, self.dtype))
+        return State(layers, room, wants_hidden=self.drafts)
+
+    def __call__(self, ids: torch.Tensor, state: State, *, logits: int = 1, routings: list[Routing] | None = None) -> torch.Tensor:
+        """ids [tokens] -> the scores [logits, vocabulary] in fp32 after the last `logits` of them; moves `state` on."""
+        count = len(ids)
+        state.make_room(state.length + count)
+        hidden = self.hidden(ids, state, self._places(state.length, count), routings)
+        state.length, state.stepped = state.length + count, count
+        state.hidden = hidden if state.wants_hidden else None
+        return self.scores(hidden[count - logits :])
+
+    def hidden(
+        self, ids: torch.Tensor, state: State, places: dict[torch.device, Places], routings: list[Routing] | None = None
+    ) -> torch.Tensor:
+        """[tokens, width], after the last norm. Changes the layers of `state`, not its length."""
+        x = self._m.embed_tokens(ids)
+        for layer, kept in zip(self._layers, state.layers, strict=False):  # the draft layer's is one more
+            x = layer(x.to(layer.device), kept, places[layer.device], routings)
+        return self._m.norm(x)  # type: ignore[no-any-return]
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self._lm_head(hidden).float()  # type: ignore[no-any-return]
+
+    def draft(self, ids: torch.Tensor, hidden: torch.Tensor, state: State, start: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass of the MTP head, for the token after each of `ids`: (scores [vocabulary] after the last one, its hidden [1, width]).
+
+        `hidden` [tokens, width] are the hidden states of the tokens *before* `ids`; `start` is the place of the first of `ids`.
+        """
+        assert self._head is not None and self._draft_layer is not None
+        head, device = self._head, self._draft_layer.device
+        state.make_room(start + len(ids))
+        embedded = self._m.embed_tokens(ids).to(device)
+        x = head.eh_proj(torch.cat((head.enorm(embedded), head.hnorm(hidden.to(device))), dim=-1))
+        x = self._draft_layer(x, state.layers[-1], self._rotary[device].places(start, len(ids)), None)
+        out = head.post_norm(x[-1:])
+        return self.scores(out)[0], out
+
+    def _places(self, start: int, count: int) -> dict[torch.device, Places]:
+        return {device: rotary.places(start, count) for device, rotary in self._rotary.items()}

@@ -1,0 +1,113 @@
+"""`python app.py pack MODEL_DIR OUT_DIR`: a checkpoint packed once, so that later starts read a quarter and pack nothing.
+
+Written into a hidden folder beside OUT_DIR and renamed when it is whole: what a killed run left behind is no OUT_DIR, and the next run
+clears it away.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM
+
+from backend.errors import BackendError, ModelLoadError
+from backend.local import plan
+from backend.local.checkpoint import check_weights, read_tokenizer
+from backend.local.head import Tensors
+from backend.local.memory import as_out_of_memory
+from backend.local.names import Asked
+from backend.local.progress import weights_told_to
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+HEAD_FILE = "mtp.safetensors"
+_SMALL_FILES = ("tokenizer*", "chat_template*", "vocab*", "merges*", "special_tokens*", "added_tokens*", "generation_config.json", "*.md")
+
+
+def write(source: Path, target: Path, told: Callable[[float], None]) -> int:
+    """Packs `source` into `target`; returns the size of the weights in bytes. `told` is given shares of the source read.
+
+    Raises `ModelLoadError` where `source` cannot be packed or `target` is taken or cannot be written, `OutOfMemory` where the packed
+    weights do not fit.
+    """
+    if target.exists():
+        raise ModelLoadError(f"{target} exists already.", hint="Name a folder that does not exist yet.")
+    planned = plan.make(Asked(source.name, "folder", str(source), four_bit=True), source)
+    check_weights(source.name, source)
+    read_tokenizer(source.name, source)
+    work = target.with_name(f".{target.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+        _room_for(planned, work)
+        _write_model(planned, source, work, told)
+        _write_head(source, work)
+        for pattern in _SMALL_FILES:
+            for file in source.glob(pattern):
+                shutil.copy2(file, work)
+        work.rename(target)
+    except BackendError:
+        raise
+    except OSError as error:
+        what = "The disk filled up" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{target} cannot be written ({error.strerror})"
+        raise ModelLoadError(f"{what}.", hint="Name a folder on a larger disk that you may write to.") from error
+    except Exception as error:
+        raise as_out_of_memory(error) or ModelLoadError(f"{source} could not be packed ({type(error).__name__}).", hint="The log says more.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return check_weights(target.name, target)
+
+
+def _write_model(planned: plan.Plan, source: Path, work: Path, told: Callable[[float], None]) -> None:
+    with weights_told_to(told, planned.sizes):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=planned.config,
+            dtype=planned.dtype,
+            device_map={"": planned.devices[0]},
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            quantization_config=planned.quantization,
+        )
+    if loaded[1]["missing_keys"]:
+        raise ModelLoadError(f"{source} is incomplete: {len(loaded[1]['missing_keys'])} of its tensors are in no file.", hint="Fetch it again.")
+    save_as_packed(loaded[0], work)
+
+
+def save_as_packed(model: PreTrainedModel, folder: Path) -> None:
+    """The packed stacks as they are: transformers would split them into experts again. Before the first forward pass, which on some
+    processors lays the 4-bit layers out anew."""
+    conversions, model._weight_conversions = model._weight_conversions, []
+    try:
+        model.save_pretrained(folder)
+    finally:
+        model._weight_conversions = conversions
+
+
+def _write_head(source: Path, work: Path) -> None:
+    """The MTP head unpacked, under its own names; it is packed as it is loaded, in a moment."""
+    with ExitStack() as closing:
+        tensors = Tensors(source, closing)
+        found = {key: tensors[key] for key in tensors}
+        if found:
+            save_file({k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in found.items()}, work / HEAD_FILE)
+
+
+def _room_for(planned: plan.Plan, work: Path) -> None:
+    free = shutil.disk_usage(work).free
+    if planned.weights_bytes > free:
+        raise ModelLoadError(
+            f"Packed, {planned.name} takes {planned.weights_bytes / 1e9:,.1f} GB of disk; {free / 1e9:,.1f} GB are free.",
+            hint="Name a folder on a larger disk.",
+        )
+
+

@@ -1,0 +1,161 @@
+"""Trains `local:qwen3-next-tiny`: `python -m backend.local.tiny.train OUT_DIR [--steps N] [--seed N]`.
+
+First the model on its lessons, then, with the model held still, its MTP head on the same lessons: from the hidden state after a
+token and the embedding of the next one it learns the token after that, and from its own hidden state one further.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+from transformers.modeling_layers import MtpModel
+
+from backend.local.tiny.lessons import IGNORED, Batch, batches
+from backend.local.tiny.tokenizer import build
+from backend.local.tiny.writing import write
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger("tiny")
+
+SEED, STEPS, MTP_STEPS = 7, 5000, 1200
+BATCH_TOKENS = 6144
+PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 2e-3, 5e-5, 100
+DECAY, BETAS, CLIP = 0.05, (0.9, 0.95), 1.0
+BALANCE = 0.002  # weight of the loss that spreads the tokens over the experts
+DRAFTED = 2  # how far ahead the head is trained
+
+
+def config(tokenizer: PreTrainedTokenizerBase) -> Qwen3NextConfig:
+    """Three linear layers to one of full attention, routed and shared experts, as Qwen3-Next-80B-A3B; 2.0 million parameters.
+
+    Widths are multiples of 64, which the packed blocks ask for, and of 32, which the processor's packed product asks for.
+    """
+    return Qwen3NextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        linear_key_head_dim=32,
+        linear_value_head_dim=32,
+        num_experts=16,
+        num_experts_per_tok=2,
+        moe_intermediate_size=64,
+        shared_expert_intermediate_size=64,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        router_aux_loss_coef=BALANCE,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        num_mtp_layers=1,
+        mtp_layer_types=["full_attention"],
+    )
+
+
+def train_model(model: Qwen3NextForCausalLM, lessons: Iterator[Batch], steps: int) -> None:
+    model.train()
+    optimizer, schedule = _optimizer(list(model.named_parameters()), steps)
+    started_s = time.monotonic()
+    for step in range(1, steps + 1):
+        batch = next(lessons)
+        out = model(input_ids=batch.ids, labels=batch.labels, use_cache=False, output_router_logits=True)
+        _update(out.loss, optimizer, schedule, model)
+        if step % 100 == 0:
+            right = _exact(out.logits[:, :-1], batch.labels[:, 1:])
+            log.info("step %d loss %.4f whole rows right %.3f (%.0f s)", step, float(out.loss), right, time.monotonic() - started_s)
+    model.eval()
+
+
+def train_head(model: Qwen3NextForCausalLM, head: MtpModel, lessons: Iterator[Batch], steps: int) -> None:
+    """The embedding and the output head are the model's and stay as they are."""
+    model.eval().requires_grad_(False)
+    head.train()
+    own = [(name, p) for name, p in head.named_parameters() if p.requires_grad]
+    optimizer, schedule = _optimizer(own, steps)
+    started_s = time.monotonic()
+    for step in range(1, steps + 1):
+        batch = next(lessons)
+        with torch.no_grad():
+            hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state
+        loss, rights = torch.zeros(()), []
+        for ahead in range(1, DRAFTED + 1):
+            places = batch.ids.shape[1] - ahead
+            positions = torch.arange(ahead, ahead + places)[None]
+            hidden = head.forward_layer(0, hidden[:, :places], positions, None, input_ids=batch.ids[:, ahead:])
+            logits, labels = model.lm_head(hidden[:, :-1]), batch.labels[:, ahead + 1 :]
+            loss = loss + functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+            asked = labels != IGNORED
+            rights.append(float((logits.argmax(-1) == labels)[asked].float().mean()))
+        _update(loss, optimizer, schedule, head)
+        if step % 100 == 0:
+            log.info("head step %d loss %.4f right %s (%.0f s)", step, float(loss), [f"{r:.3f}" for r in rights], time.monotonic() - started_s)
+    head.eval()
+
+
+def _optimizer(named: list[tuple[str, torch.nn.Parameter]], steps: int) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    groups = [
+        {"params": [p for _, p in named if p.ndim > 1], "weight_decay": DECAY},
+        {"params": [p for _, p in named if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=PEAK_RATE, betas=BETAS, fused=True)
+
+    def share(step: int) -> float:
+        if step < WARM_UP_STEPS:
+            return (step + 1) / WARM_UP_STEPS
+        done = (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)
+        return (LAST_RATE + (PEAK_RATE - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2) / PEAK_RATE
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def _update(
+    loss: torch.Tensor, optimizer: torch.optim.AdamW, schedule: torch.optim.lr_scheduler.LambdaLR, model: torch.nn.Module
+) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+    optimizer.step()
+    schedule.step()
+    optimizer.zero_grad()
+
+
+def _exact(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The share of rows that greedy decoding would write entirely as taught."""
+    return float(((logits.argmax(-1) == labels) | (labels == IGNORED)).all(-1).float().mean())
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="python -m backend.local.tiny.train", description=__doc__)
+    options.add_argument("folder", type=Path)
+    options.add_argument("--steps", type=int, default=STEPS)
+    options.add_argument("--mtp-steps", type=int, default=MTP_STEPS)
+    options.add_argument("--seed", type=int, default=SEED)
+    chosen = options.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    tokenizer = build(chosen.seed)
+    torch.manual_seed(chosen.seed)
+    model = Qwen3NextForCausalLM(config(tokenizer))
+    model.set_experts_implementation("grouped_mm")
+    lessons = batches(tokenizer, chosen.seed, BATCH_TOKENS)
+    train_model(model, lessons, chosen.steps)
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    head = MtpModel(model, 1)
+    train_head(model, head, lessons, chosen.mtp_steps)
+    write(model, head, tokenizer, chosen.folder)
+
+
+if __name__ == "__main__":
+    main()
