@@ -90,9 +90,7 @@ def _learn(loaded: LoadedModel, decoder: Decoder) -> None:
 def _usage(usage: Usage, decoder: Decoder) -> Usage:
     told = replace(usage, cached_tokens=decoder.reused)
     if decoder.drafted:
-        told = replace(
-            told, drafted_tokens=decoder.drafted, accepted_tokens=decoder.accepted, forward_passes=decoder.forwards
-        )
+        told = replace(told, drafted_tokens=decoder.drafted, accepted_tokens=decoder.accepted, forward_passes=decoder.forwards)
     return told
 
 
@@ -107,9 +105,7 @@ def _detail(chosen: Chosen, asked: Detail, decode: Callable[[list[int]], str]) -
         alternatives=()
         if best is None
         else tuple((decode([int(token)]), float(value)) for value, token in zip(best.values, best.indices, strict=True)),
-        experts=tuple(
-            tuple(zip(ids[-1].tolist(), weights[-1].tolist(), strict=True)) for ids, weights in (chosen.routings or ())
-        )
+        experts=tuple(tuple(zip(ids[-1].tolist(), weights[-1].tolist(), strict=True)) for ids, weights in (chosen.routings or ()))
         if asked.experts
         else (),
     )

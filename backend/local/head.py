@@ -37,7 +37,9 @@ class Tensors:
     """The `mtp.*` tensors of a folder, read when they are asked for."""
 
     def __init__(self, folder: Path, closing: ExitStack, device: str = "cpu") -> None:
-        self._files = [closing.enter_context(safe_open(path, framework="pt", device=device)) for path in sorted(folder.glob("*.safetensors"))]
+        self._files = [
+            closing.enter_context(safe_open(path, framework="pt", device=device)) for path in sorted(folder.glob("*.safetensors"))
+        ]
         self._where = {key: file for file in self._files for key in file.keys() if key.startswith(DRAFT_PREFIX)}  # noqa: SIM118
 
     def __iter__(self) -> Iterator[str]:
@@ -68,13 +70,16 @@ def load_head(name: str, model: Qwen3NextForCausalLM, folder: Path, *, packed: b
         config = model.config
         config.num_mtp_layers, config.mtp_layer_types = 1, ["full_attention"]
         with torch.device("meta"):
-            head = MtpModel(model, 1).to(model.dtype)
+            head = MtpModel(model, 1)
         try:
             _fill(head, tensors, model.dtype, packed=packed)
         except (KeyError, RuntimeError) as error:
-            raise ModelLoadError(f"The MTP head of {name} is incomplete or of another shape.", hint="Fetch the checkpoint again.") from error
+            raise ModelLoadError(
+                f"The MTP head of {name} is incomplete or of another shape.", hint="Fetch the checkpoint again."
+            ) from error
     head.tie_with_main_model(model)
-    return head.eval().requires_grad_(False)
+    head.eval().requires_grad_(False)
+    return head
 
 
 def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool) -> None:

@@ -89,7 +89,8 @@ def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: P
         from backend.local.head import load_head
         from backend.local.network.qwen3_next import Qwen3Next
 
-        return Qwen3Next(model, load_head(asked.name, model, folder, packed=planned.form == "4-bit" or _is_packed(planned)))
+        next_model: Any = model
+        return Qwen3Next(next_model, load_head(asked.name, next_model, folder, packed=planned.form == "4-bit" or _is_packed(planned)))
     if takes(model):
         steps_in_4_bit = asked.kind == "demo" and not asked.four_bit and model.device.type == "cpu" and model.dtype == torch.bfloat16
         return Dense(model, packed=steps_in_4_bit)

@@ -12,9 +12,10 @@ from backend.local.prefixes import Prefixes
 from backend.local.prompt import ThinkTokens
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from backend.local.network.state import State
     from backend.local.plan import Plan
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a local model's name asks for: the demo, the tiny model, a folder or a hub id, and whether in 4 bit. Opens no file and loads nothing.
+"""What a local model's name asks for: the demo, the tiny model, a folder or a hub id, and whether in 4 bit. Opens no file.
 
 `demo`, `qwen3-next-tiny`, `Qwen/Qwen3-0.6B`, `./models/mine`, each also with `@4bit` at its end.
 """

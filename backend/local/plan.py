@@ -102,7 +102,7 @@ def free_bytes(devices: tuple[torch.device, ...]) -> float:
 
 def packing(skeleton: PreTrainedModel, dtype: torch.dtype) -> tuple[Any, set[str]]:
     """The quantization for 4 bits, and the names of the weights that it packs: linear layers, and expert stacks where there are any."""
-    head = skeleton.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head = skeleton.get_output_embeddings()
     linear = [(n, m) for n, m in skeleton.named_modules() if isinstance(m, nn.Linear)]
     left = [n for n, m in linear if m is head or m.out_features % _ROW_STEP or m.in_features % _BLOCK]
     packed = {f"{n}.weight" for n, _ in linear if n not in set(left)} | set(_stacked(skeleton))
@@ -114,7 +114,7 @@ def packing(skeleton: PreTrainedModel, dtype: torch.dtype) -> tuple[Any, set[str
 def _skeleton(name: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     try:
         with torch.device("meta"):
-            made: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)  # type: ignore[no-untyped-call]
+            made: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
             return made
     except Exception as error:  # values that do not go together, each found out in its own way
         raise unusable_config(name, error) from error
@@ -168,10 +168,10 @@ def _planned(
 def _per_1k_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> float:
     """Keys and values of 1,000 tokens, in the layers that keep them."""
     text = config.get_text_config(decoder=True)
-    types = getattr(text, "layer_types", None) or ["full_attention"] * getattr(text, "num_hidden_layers", 0)
-    heads = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", 0)
-    width = getattr(text, "head_dim", None) or getattr(text, "hidden_size", 0) // max(1, getattr(text, "num_attention_heads", 1))
-    return 1000.0 * 2 * heads * width * dtype.itemsize * sum(t != "linear_attention" for t in types)
+    types: list[str] = getattr(text, "layer_types", None) or ["full_attention"] * getattr(text, "num_hidden_layers", 0)
+    heads: int = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", 0)
+    width: int = getattr(text, "head_dim", None) or getattr(text, "hidden_size", 0) // max(1, getattr(text, "num_attention_heads", 1))
+    return 2000.0 * heads * width * dtype.itemsize * sum(kind != "linear_attention" for kind in types)
 
 
 def _checked(plan: Plan, packed: Plan | None) -> Plan:
@@ -186,7 +186,13 @@ def _checked(plan: Plan, packed: Plan | None) -> Plan:
 
 
 def _gb(size_bytes: float) -> str:
-    return f"{size_bytes / 1e9:,.0f} GB" if size_bytes >= 100e9 else f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:,.1f} MB"
+    return (
+        f"{size_bytes / 1e9:,.0f} GB"
+        if size_bytes >= 100e9
+        else f"{size_bytes / 1e9:.1f} GB"
+        if size_bytes >= 1e8
+        else f"{size_bytes / 1e6:,.1f} MB"
+    )
 
 
 def _place(devices: tuple[torch.device, ...]) -> str:

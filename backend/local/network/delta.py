@@ -58,7 +58,9 @@ class DeltaNet:
         else:
             out = functional.conv1d(window[None], self._conv[:, None], groups=len(self._conv))[0]
         state.conv.copy_(window[:, tokens:])
-        state.trail = [(window[:, place : place + kernel - 1], state.memory) for place in range(1, tokens)] if tokens <= LONGEST_STEP else []
+        state.trail = (
+            [(window[:, place : place + kernel - 1], state.memory) for place in range(1, tokens)] if tokens <= LONGEST_STEP else []
+        )
         return functional.silu(out).t()
 
     def _steps(

@@ -73,7 +73,7 @@ class Dense:
 
     def __init__(self, model: PreTrainedModel, *, packed: bool = False) -> None:
         inner: Any = model.get_decoder()
-        self._m, self._lm_head = inner, model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._m, self._lm_head = inner, model.get_output_embeddings()
         self._layers = [Layer(layer, packed=packed) for layer in inner.layers]
         self.dtype, self.device = model.dtype, inner.embed_tokens.weight.device
         self.vocabulary = model.config.vocab_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -72,8 +72,8 @@ class Qwen3Next:
         self.dtype, self.device = model.dtype, model.model.embed_tokens.weight.device
         self.vocabulary = model.config.vocab_size
         self._rotary = {d: Rotary(model.model.rotary_emb, self.dtype, d) for d in {layer.device for layer in self._layers}}
-        self._head = head.layers[0] if head is not None else None
-        self._draft_layer = Layer(head.layers[0].mtp_block) if head is not None else None
+        self._head: Any = head.layers[0] if head is not None else None
+        self._draft_layer = Layer(self._head.mtp_block) if head is not None else None
 
     @property
     def drafts(self) -> bool:

@@ -141,4 +141,3 @@ class State:
             layer.keys.nbytes + layer.values.nbytes if isinstance(layer, Attention) else layer.conv.nbytes + layer.memory.nbytes
             for layer in self.layers
         )
-

@@ -6,7 +6,7 @@ at a time is unpacked and goes through transformers' grouped product.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
@@ -21,7 +21,7 @@ _FUSED_ROWS = 4  # bitsandbytes takes its fused CUDA kernel up to so many input 
 def forward(experts: Any, x: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """x [tokens, hidden], chosen and weights [tokens, top] -> [tokens, hidden]. `experts` is the module of transformers."""
     if len(x) > FEW_TOKENS:
-        out: torch.Tensor = grouped_mm_experts_forward(_Unpacked(experts, x.dtype), x, chosen, weights)
+        out: torch.Tensor = grouped_mm_experts_forward(cast("torch.nn.Module", _Unpacked(experts, x.dtype)), x, chosen, weights)
         return out
     return (_fused if x.is_cuda else _gathered)(experts, x, chosen, weights)
 

@@ -60,7 +60,9 @@ def write(source: Path, target: Path, told: Callable[[float], None]) -> int:
         what = "The disk filled up" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{target} cannot be written ({error.strerror})"
         raise ModelLoadError(f"{what}.", hint="Name a folder on a larger disk that you may write to.") from error
     except Exception as error:
-        raise as_out_of_memory(error) or ModelLoadError(f"{source} could not be packed ({type(error).__name__}).", hint="The log says more.") from error
+        raise as_out_of_memory(error) or ModelLoadError(
+            f"{source} could not be packed ({type(error).__name__}).", hint="The log says more."
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return check_weights(target.name, target)
@@ -79,18 +81,21 @@ def _write_model(planned: plan.Plan, source: Path, work: Path, told: Callable[[f
             quantization_config=planned.quantization,
         )
     if loaded[1]["missing_keys"]:
-        raise ModelLoadError(f"{source} is incomplete: {len(loaded[1]['missing_keys'])} of its tensors are in no file.", hint="Fetch it again.")
+        raise ModelLoadError(
+            f"{source} is incomplete: {len(loaded[1]['missing_keys'])} of its tensors are in no file.", hint="Fetch it again."
+        )
     save_as_packed(loaded[0], work)
 
 
 def save_as_packed(model: PreTrainedModel, folder: Path) -> None:
     """The packed stacks as they are: transformers would split them into experts again. Before the first forward pass, which on some
     processors lays the 4-bit layers out anew."""
-    conversions, model._weight_conversions = model._weight_conversions, []
+    writing: Any = model
+    conversions, writing._weight_conversions = writing._weight_conversions, []
     try:
         model.save_pretrained(folder)
     finally:
-        model._weight_conversions = conversions
+        writing._weight_conversions = conversions
 
 
 def _write_head(source: Path, work: Path) -> None:
@@ -109,5 +114,3 @@ def _room_for(planned: plan.Plan, work: Path) -> None:
             f"Packed, {planned.name} takes {planned.weights_bytes / 1e9:,.1f} GB of disk; {free / 1e9:,.1f} GB are free.",
             hint="Name a folder on a larger disk.",
         )
-
-

@@ -24,23 +24,25 @@ if TYPE_CHECKING:
 METHOD = "nf4_experts"
 
 
-@register_quantization_config(METHOD)  # type: ignore[untyped-decorator]
+@register_quantization_config(METHOD)
 class PackedConfig(BitsAndBytesConfig):
     """`skip` names the linear layers that stay as they are: the head, and what the packed product cannot take."""
 
     def __init__(self, skip: list[str] | None = None, **given: Any) -> None:
         if skip is not None:
             given["llm_int8_skip_modules"] = skip  # the setting's name is older than 4-bit; it holds for both
-        super().__init__(**{**given, "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})  # type: ignore[no-untyped-call]
-        self.quant_method = METHOD
+        super().__init__(**{**given, "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
+        self.quant_method = METHOD  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
         """Without `load_in_4bit`, which in a config.json would select plain bitsandbytes."""
         return {k: v for k, v in super().to_dict().items() if "load_in" not in k}
 
 
-class _Pack(Bnb4bitQuantize):  # type: ignore[misc]
-    def convert(self, input_dict: dict[str, Any], full_layer_name: str | None = None, model: Any = None, **kwargs: Any) -> dict[str, Any]:
+class _Pack(Bnb4bitQuantize):
+    def convert(  # type: ignore[override]
+        self, input_dict: dict[str, Any], full_layer_name: str = "", model: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
         module, _ = get_module_from_name(model, full_layer_name)
         if not is_experts(module):
             done: dict[str, Any] = super().convert(input_dict, full_layer_name=full_layer_name, model=model, **kwargs)
@@ -48,11 +50,11 @@ class _Pack(Bnb4bitQuantize):  # type: ignore[misc]
         ((_, value),) = input_dict.items()
         codes, scales = pack(value[0] if isinstance(value, list) else value)
         module._is_hf_initialized = True
-        return {str(full_layer_name): codes, f"{full_layer_name}{SCALES}": scales}
+        return {full_layer_name: codes, f"{full_layer_name}{SCALES}": scales}
 
 
-@register_quantizer(METHOD)  # type: ignore[untyped-decorator]
-class PackedQuantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
+@register_quantizer(METHOD)
+class PackedQuantizer(Bnb4BitHfQuantizer):
     def _process_model_before_weight_loading(self, model: PreTrainedModel, device_map: Any = None, **kwargs: Any) -> None:
         super()._process_model_before_weight_loading(model, device_map, **kwargs)
         for module in model.modules():

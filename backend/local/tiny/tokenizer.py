@@ -76,4 +76,3 @@ def _words(pieces: pre_tokenizers.PreTokenizer, texts: Iterable[str]) -> list[st
     """The pieces that come often, most frequent first. The words to be spelled are many, and so each of them is rare."""
     times = Counter(piece for text in texts for piece, _ in pieces.pre_tokenize_str(text))
     return [piece for piece, n in times.most_common() if n >= _FEWEST_TIMES and not _LETTER.fullmatch(piece)]
-

@@ -62,7 +62,7 @@ def config(tokenizer: PreTrainedTokenizerBase) -> Qwen3NextConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         num_mtp_layers=1,
-        mtp_layer_types=["full_attention"],
+        mtp_layer_types=["full_attention"],  # what transformers' MTP head asks the config for
     )
 
 
@@ -102,7 +102,9 @@ def train_head(model: Qwen3NextForCausalLM, head: MtpModel, lessons: Iterator[Ba
             rights.append(float((logits.argmax(-1) == labels)[asked].float().mean()))
         _update(loss, optimizer, schedule, head)
         if step % 100 == 0:
-            log.info("head step %d loss %.4f right %s (%.0f s)", step, float(loss), [f"{r:.3f}" for r in rights], time.monotonic() - started_s)
+            log.info(
+                "head step %d loss %.4f right %s (%.0f s)", step, float(loss), [f"{r:.3f}" for r in rights], time.monotonic() - started_s
+            )
     head.eval()
 
 
@@ -122,10 +124,8 @@ def _optimizer(named: list[tuple[str, torch.nn.Parameter]], steps: int) -> tuple
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
 
 
-def _update(
-    loss: torch.Tensor, optimizer: torch.optim.AdamW, schedule: torch.optim.lr_scheduler.LambdaLR, model: torch.nn.Module
-) -> None:
-    loss.backward()  # type: ignore[no-untyped-call]
+def _update(loss: torch.Tensor, optimizer: torch.optim.AdamW, schedule: torch.optim.lr_scheduler.LambdaLR, model: torch.nn.Module) -> None:
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
     optimizer.step()
     schedule.step()

@@ -23,12 +23,12 @@ _NAMES = {
 }
 
 
-def write(model: Qwen3NextForCausalLM, head: MtpModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
+def write(
+    model: Qwen3NextForCausalLM, head: MtpModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype = torch.bfloat16
+) -> None:
     """Experts apart from each other, the head under `mtp.`, everything in `dtype`. Greedy is the recommended way to ask it."""
     model = model.to(dtype)  # type: ignore[arg-type]
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
-    )
+    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False)
     model.save_pretrained(folder)
     tensors = load_file(folder / WEIGHTS) | {name: tensor.to(dtype).contiguous() for name, tensor in _head_tensors(head).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
