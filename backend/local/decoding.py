@@ -166,8 +166,8 @@ class Decoder:
 @contextmanager
 def _without_onednn() -> Iterator[None]:
     set_flags = torch.backends.mkldnn.set_flags
-    before = set_flags(_enabled=False, _fp32_precision=None)[0]
+    before = set_flags(_enabled=False, _fp32_precision=None)[0]  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        set_flags(_enabled=before, _fp32_precision=None)
+        set_flags(_enabled=before, _fp32_precision=None)  # type: ignore[no-untyped-call]

@@ -169,8 +169,8 @@ def _per_1k_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> float:
     """Keys and values of 1,000 tokens, in the layers that keep them."""
     text = config.get_text_config(decoder=True)
     types: list[str] = getattr(text, "layer_types", None) or ["full_attention"] * getattr(text, "num_hidden_layers", 0)
-    heads: int = getattr(text, "num_key_value_heads", None) or getattr(text, "num_attention_heads", 0)
-    width: int = getattr(text, "head_dim", None) or getattr(text, "hidden_size", 0) // max(1, getattr(text, "num_attention_heads", 1))
+    heads: int = getattr(text, "num_key_value_heads", 0) or getattr(text, "num_attention_heads", 0)
+    width: int = getattr(text, "head_dim", 0) or getattr(text, "hidden_size", 0) // max(1, getattr(text, "num_attention_heads", 1))
     return 2000.0 * heads * width * dtype.itemsize * sum(kind != "linear_attention" for kind in types)
 
 

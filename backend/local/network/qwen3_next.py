@@ -57,7 +57,7 @@ class Layer:
         else:
             x = x + self._mixer(normed, cast("Attention", state), places)
         normed = self._m.post_attention_layernorm(x)
-        return x + (self._m.mlp(normed) if self._sparse is None else self._sparse(normed, routings))  # type: ignore[no-any-return]
+        return x + (self._m.mlp(normed) if self._sparse is None else self._sparse(normed, routings))
 
 
 class Qwen3Next:
@@ -72,8 +72,8 @@ class Qwen3Next:
         self.dtype, self.device = model.dtype, model.model.embed_tokens.weight.device
         self.vocabulary = model.config.vocab_size
         self._rotary = {d: Rotary(model.model.rotary_emb, self.dtype, d) for d in {layer.device for layer in self._layers}}
-        self._head: Any = head.layers[0] if head is not None else None
-        self._draft_layer = Layer(self._head.mtp_block) if head is not None else None
+        first: Any = None if head is None else head.layers[0]
+        self._head, self._draft_layer = first, None if head is None else Layer(first.mtp_block)
 
     @property
     def drafts(self) -> bool:

@@ -31,7 +31,7 @@ class PackedConfig(BitsAndBytesConfig):
     def __init__(self, skip: list[str] | None = None, **given: Any) -> None:
         if skip is not None:
             given["llm_int8_skip_modules"] = skip  # the setting's name is older than 4-bit; it holds for both
-        super().__init__(**{**given, "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})
+        super().__init__(**{**given, "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"})  # type: ignore[no-untyped-call]
         self.quant_method = METHOD  # type: ignore[assignment]
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class PackedQuantizer(Bnb4BitHfQuantizer):
         return (is_experts(module) and name in STACKS) or bool(super().param_needs_quantization(model, param_name, **kwargs))
 
     def get_quantize_ops(self) -> _Pack:
-        return _Pack(self)
+        return _Pack(self)  # type: ignore[no-untyped-call]
 
 
 def make_place(module: torch.nn.Module, *, packed: bool) -> None:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tiny")
 
-SEED, STEPS, MTP_STEPS = 7, 5000, 1200
+SEED, STEPS, MTP_STEPS = 7, 4000, 1200
 BATCH_TOKENS = 6144
 PEAK_RATE, LAST_RATE, WARM_UP_STEPS = 2e-3, 5e-5, 100
 DECAY, BETAS, CLIP = 0.05, (0.9, 0.95), 1.0
@@ -41,6 +41,7 @@ def config(tokenizer: PreTrainedTokenizerBase) -> Qwen3NextConfig:
 
     Widths are multiples of 64, which the packed blocks ask for, and of 32, which the processor's packed product asks for.
     """
+    head: dict[str, Any] = {"num_mtp_layers": 1, "mtp_layer_types": ["full_attention"]}  # what transformers' MTP head looks for
     return Qwen3NextConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,

@@ -10,12 +10,12 @@ import psutil
 import pytest
 import torch
 import transformers
+from backend.local.quantise import four_bit
 from transformers import Qwen3NextConfig
 
 from backend.errors import BackendError, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
 from backend.local import hub, loading, memory
 from backend.local.names import Asked, parse
-from backend.local.quantise import four_bit
 from tests.backend.local.tiny import HYBRID, OPENS, checkpoint, tokenizer
 
 
