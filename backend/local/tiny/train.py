@@ -62,8 +62,7 @@ def config(tokenizer: PreTrainedTokenizerBase) -> Qwen3NextConfig:
         router_aux_loss_coef=BALANCE,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        num_mtp_layers=1,
-        mtp_layer_types=["full_attention"],  # what transformers' MTP head asks the config for
+        **head,
     )
 
 
