@@ -11,14 +11,16 @@ import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from backend.catalogue import ASSETS, Capabilities, Catalogue
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
+from backend.local import tiny
 from backend.pipeline import Pipeline, Route
-from backend.provider import ListedModel, ListsModels, Provider
+from backend.provider import HoldsModels, ListedModel, ListsModels, Provider
 from backend.settings import Server, Settings
 from backend.snippets import Place
 
@@ -100,10 +102,11 @@ class Engines:
             for c in self.catalogue.models
             if c.engine == "dashscope"
         ]
-        local = [self._choice("local", "demo", self.catalogue.engines["local"].title)]
-        asked_for = self.settings.model
-        if asked_for and asked_for.startswith("local:") and asked_for != "local:demo":
-            local.insert(0, self._choice("local", asked_for.removeprefix("local:"), self.catalogue.engines["local"].title))
+        here = ["demo", tiny.NAME]
+        engine, _, asked_for = (self.settings.model or "").partition(":")
+        if engine == "local" and asked_for and asked_for not in here:
+            here.insert(0, asked_for)
+        local = [self._choice("local", model, self.catalogue.engines["local"].title) for model in here]
         return [*found, *hosted, *local] if key else [*found, *local, *hosted]
 
     async def list_models(self, server: Server) -> list[ListedModel]:
@@ -212,6 +215,10 @@ class Engines:
             raise BadInput("This public page does not call private addresses.", hint="Use an address that the internet reaches.")
 
     # ---- this machine
+    def machine(self) -> HoldsModels | None:
+        """The engine on this machine, for looking at and unloading; `None` on a public host, where it is everybody's."""
+        return None if self.settings.public else cast("HoldsModels", self._local())
+
     def _local(self) -> Provider:
         def build() -> Provider:
             from backend.providers.local import LocalProvider
@@ -225,7 +232,7 @@ class Engines:
         if not self.settings.public:
             return None
         engine, _, model = (self.settings.model or "").partition(":")
-        return frozenset({"demo", model} if engine == "local" else {"demo"})
+        return frozenset({"demo", tiny.NAME, model} if engine == "local" else {"demo", tiny.NAME})
 
     def _replay(self) -> Provider:
         def build() -> Provider:

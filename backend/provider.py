@@ -32,6 +32,30 @@ class ListedModel:
     context_tokens: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HeldModel:
+    """A model in this machine's memory: what it takes, how its steps run, and how well it guesses ahead, as sentences for people."""
+
+    name: str
+    memory: str
+    steps: str
+    guesses: str | None = None
+
+
+class HoldsModels(Protocol):
+    """An engine on this machine: one model in memory at a time."""
+
+    def held(self) -> HeldModel | None: ...
+
+    async def plan(self, model: str) -> str:
+        """What loading `model` would take, as a sentence; raises the tree's errors where it cannot be loaded."""
+        ...
+
+    async def unload(self) -> None:
+        """Gives the model's memory back after the present answer."""
+        ...
+
+
 @runtime_checkable
 class ListsModels(Protocol):
     """What an engine may offer beside the seam: the models it has, read live."""

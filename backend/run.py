@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from backend.errors import BackendError
@@ -66,6 +66,7 @@ class Run:
     thinking: TextBuffer = field(default_factory=TextBuffer)
     answer: TextBuffer = field(default_factory=TextBuffer)
     thinking_tokens: int | None = None
+    output_tokens: int | None = None  # so far, where the engine tells
     waiting: Waiting | None = None
     retrying: Retrying | None = None
     usage: Usage = field(default_factory=Usage)
@@ -149,9 +150,11 @@ class Run:
                 self.thinking_from_s = self.thinking_from_s or time.monotonic()
                 self.thinking.append(event.text)
                 self.thinking_tokens, self.state = event.tokens, "thinking"
+                self.output_tokens = event.tokens
             case TextDelta():
                 self._answering()
                 self.answer.append(event.text)
+                self.output_tokens = event.tokens
             case AnswerWasThinking():
                 self.thinking, self.answer = TextBuffer(self.thinking.text + self.answer.text), TextBuffer()
                 self.thinking_from_s, self.thinking_until_s = self.started_s, time.monotonic()
@@ -173,6 +176,8 @@ class Run:
 
     def end(self, state: Literal["stopped", "error"], error: BackendError | None = None) -> None:
         self._close_thinking()
+        if self.output_tokens is not None:  # no finish brought the counts
+            self.usage = replace(self.usage, output_tokens=self.output_tokens, reasoning_tokens=self.thinking_tokens or 0)
         self.state, self.error, self.timing = state, error, self._watch.timing()
         if error is not None:
             self.request_id = error.request_id

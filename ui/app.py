@@ -14,6 +14,7 @@ from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.layout import Page
+from ui.machine import Machine
 from ui.parameters import BUILT_IN_PRESETS
 from ui.settings import Settings
 from ui.text import WORDS as W
@@ -37,8 +38,9 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         async def trace(node: str, request: gr.Request) -> list[str]:
             return await tab.trace(node, request)
 
-        page = layout.build(choices, model, capabilities, trace)
+        page = layout.build(choices, model, capabilities, trace, on_machine=not backend.settings.public)
         tab = ChatTab(backend, page)
+        _bind_machine(demo, page, Machine(backend, page, tab))
         _bind(demo, page, tab, Answers(backend, page, tab), ChatList(backend, page, tab), Settings(backend, page, tab))
     demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
     return demo
@@ -93,6 +95,15 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     gr.on([page.add_server.click, page.server_url.submit], settings.add_server, server, connected, **QUIET)
     page.import_button.upload(settings.import_chats, [page.import_button, session], [page.history, page.live], **QUIET)
     page.export_all.click(settings.export_all, None, page.files, **QUIET)
+
+
+def _bind_machine(demo: gr.Blocks, page: Page, machine: Machine) -> None:
+    note, used = page.machine_note, [page.model, page.machine_note, *page.panel.components()]
+    gr.on([page.machine_plan.click, page.machine_name.submit], machine.plan, page.machine_name, note, **QUIET)
+    page.machine_use.click(machine.use, [page.machine_name, page.session], used, **QUIET)
+    page.machine_unload.click(machine.unload, None, note, **QUIET)
+    demo.load(machine.look, None, note, **QUIET)
+    page.live.over(machine.look, None, note, **QUIET)
 
 
 def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:

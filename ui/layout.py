@@ -68,12 +68,20 @@ class Page:
     server_key: gr.Textbox
     add_server: gr.Button
     connect_note: gr.HTML
+    machine_note: gr.HTML
+    machine_name: gr.Textbox
+    machine_plan: gr.Button
+    machine_use: gr.Button
+    machine_unload: gr.Button
     presets: gr.BrowserState
     session: gr.State
 
 
-def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any) -> Page:
-    """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with."""
+def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, *, on_machine: bool) -> Page:
+    """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with.
+
+    `on_machine`: models on this machine may be looked at and unloaded from the page.
+    """
     made: dict[str, Any] = {"session": gr.State(Session())}
     words = {
         n: getattr(W, n) for n in ("rename", "rename_to", "pin", "unpin", "delete", "delete_sure", "export_markdown", "export_json", "more")
@@ -152,6 +160,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                 )
             with gr.Column(elem_id="panel-connect"):
                 _connect(made)
+                _machine(made, shown=on_machine)
     with gr.Column(elem_id="about"):
         gr.HTML(about_text(), apply_default_css=False)
     gr.HTML("<div id='shade'></div>")
@@ -181,3 +190,14 @@ def _connect(made: dict[str, Any]) -> None:
     made["server_key"] = gr.Textbox(label=W.connect_server_key, type="password", elem_id="server-key", max_lines=1)
     made["add_server"] = gr.Button(W.connect_add, size="sm", elem_id="add-server")
     made["connect_note"] = gr.HTML("", elem_id="connect-note")
+
+
+def _machine(made: dict[str, Any], *, shown: bool) -> None:
+    with gr.Column(visible=shown, elem_id="machine"):
+        gr.HTML(f"<h5>{W.connect_machine}</h5><p class='hint'>{W.machine_hint}</p>")
+        made["machine_name"] = gr.Textbox(label=W.machine_name, placeholder="Qwen/Qwen3-0.6B", elem_id="machine-name", max_lines=1)
+        with gr.Row():
+            made["machine_plan"] = gr.Button(W.machine_plan, size="sm", elem_id="machine-plan")
+            made["machine_use"] = gr.Button(W.machine_use, size="sm", elem_id="machine-use")
+            made["machine_unload"] = gr.Button(W.machine_unload, size="sm", elem_id="machine-unload")
+        made["machine_note"] = gr.HTML("", elem_id="machine-note")

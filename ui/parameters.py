@@ -12,13 +12,14 @@ from backend import BadInput, Capabilities, Choices, GenerationParameters, Param
 from ui.text import WORDS as W
 
 SLIDERS = (
-    "thinking_budget", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty",
+    "thinking_budget", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty", "draft_tokens",
 )  # fmt: skip
 STEPS = {
     "thinking_budget": 256,
     "max_tokens": 16,
     "temperature": 0.05,
 }  # a slider's step; the number box takes any value in range
+LOWEST = {"thinking_budget": 0, "draft_tokens": -1}  # below the range: the parameter is not set
 NEUTRAL = {"presence_penalty": 0.0, "repetition_penalty": 1.0, "min_p": 0.0}
 BUILT_IN_PRESETS: dict[str, dict[str, float]] = {
     W.preset_recommended: {},
@@ -52,6 +53,7 @@ class Panel:
     min_p: gr.Slider
     presence_penalty: gr.Slider
     repetition_penalty: gr.Slider
+    draft_tokens: gr.Slider
     enable_thinking: gr.Checkbox
     seed: gr.Number
     stop: gr.Textbox
@@ -149,9 +151,9 @@ def _slider(name: str, capabilities: Capabilities, value: Any) -> dict[str, Any]
         why = W.not_for_model if name == "thinking_budget" and capabilities.thinking == "never" else _missing(capabilities)
         return {
             "label": label, "info": why, "minimum": 0, "maximum": 1, "step": 1, "value": 0, "interactive": False,
-            "elem_classes": ["off"], "visible": capabilities.engine != "replay",
+            "elem_classes": ["off"], "visible": capabilities.engine != "replay" and name != "draft_tokens",
         }  # fmt: skip
-    low = 0 if name == "thinking_budget" else spec.min
+    low = LOWEST.get(name, spec.min)
     shown = spec.default if value is None else value
     return {
         "label": label, "info": hint, "minimum": low, "maximum": spec.max, "step": _step(name, spec), "interactive": True,
@@ -172,7 +174,7 @@ def choices_from(model: str, capabilities: Capabilities, values: list[Any]) -> C
         if spec is None:
             continue
         value = _number(by_name[name], W.parameters[name])
-        if name == "thinking_budget" and value == 0:
+        if name in LOWEST and value == LOWEST[name]:
             continue
         numbers[name] = value if value is None or spec.integer else float(value)
     seed = _number(by_name["seed"], W.parameters["seed"])

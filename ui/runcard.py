@@ -24,6 +24,8 @@ def run_card(node: Node, capabilities: Capabilities | None, *, elem_id: str | No
             f" {W.tokens_word}</span>"
         ),
         _rate(timing.decode_tokens_per_s(usage) if timing else None),
+        *_guessed(usage),
+        *([_cell("cached", W.cached, _count(usage.cached_tokens))] if usage.cached_tokens else []),
         _cell("context-share", W.context, _context(usage, capabilities)),
         _cost(usage, capabilities, node.region),
     ]
@@ -45,6 +47,15 @@ def _all_answer(usage: Usage, capabilities: Capabilities | None) -> int | None:
 
 def _cell(name: str, label: str, value: str) -> str:
     return f"<span>{html.escape(label)} <b class='{name}'>{html.escape(value)}</b></span>"
+
+
+def _guessed(usage: Usage) -> list[str]:
+    """How guessing ahead went, where it was on: the share that came true, and output tokens a forward pass of the model."""
+    if usage.acceptance is None:
+        return []
+    known = usage.forward_passes and usage.output_tokens is not None
+    pace = f"{usage.output_tokens / usage.forward_passes:.2f}" if known else "-"
+    return [_cell("acceptance", W.guessed, W.acceptance.format(share=f"{100 * usage.acceptance:.0f}", pace=pace))]
 
 
 def _rate(tokens_per_s: float | None) -> str:

@@ -12,13 +12,16 @@ from backend.catalogue import Thinking
 OPEN, CLOSE = "<think>", "</think>"
 SWITCH = "enable_thinking"  # the template variable of the hybrids, since Qwen3
 
+_LONGEST_HEADER = 100_000_000  # as the format allows
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`context_tokens` as the config states it, `None` where it does not."""
+    """`context_tokens` as the config states it, `None` where it does not. `drafts`: there is an MTP head."""
 
     context_tokens: int | None = None
     thinking: Thinking = "unknown"
+    drafts: bool = False
 
 
 def read_facts(folder: Path) -> Facts:
@@ -30,6 +33,7 @@ def read_facts(folder: Path) -> Facts:
     return Facts(
         context_tokens=context if isinstance(context, int) else None,
         thinking="unknown" if template is None else thinking_of(template),
+        drafts=config.get("model_type") == "qwen3_next" and _has_head(folder),
     )
 
 
@@ -51,6 +55,26 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none, or no valid one."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _has_head(folder: Path) -> bool:
+    """Whether tensors of an MTP head are named in the index, in a file of their own, or in the header of the only file."""
+    if (folder / "mtp.safetensors").is_file():
+        return True
+    names = read_json(folder / "model.safetensors.index.json").get("weight_map")
+    if not isinstance(names, dict):
+        names = _header(folder / "model.safetensors")
+    return any(name.startswith("mtp.") for name in names)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """The JSON at the beginning of a safetensors file, whose first 8 bytes are its length; empty where it is none."""
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _LONGEST_HEADER)))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from backend.catalogue import Capabilities, catalogue
 from backend.errors import BackendError, LocalModelError
-from backend.local import demo, hub
+from backend.local import demo, hub, tiny
 from backend.local.engine import Engine
 from backend.local.facts import Facts, read_facts
 from backend.local.model import LoadedModel
 from backend.local.names import DEMO, FOUR_BIT, parse
 from backend.local.progress import Report
-from backend.provider import ListedModel
+from backend.provider import HeldModel, ListedModel
 from backend.types import ChatRequest, Event, Finished, Started
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class LocalProvider:
         """From the model in memory, else from its files as text, else from the catalogue; loads nothing."""
         held = self._engine.held
         if held is not None and held[0] == model:
-            facts = Facts(held[1].context_tokens, held[1].thinking)
+            facts = Facts(held[1].context_tokens, held[1].thinking, held[1].network.drafts)
         else:
             facts = await asyncio.to_thread(self._read_facts, model)
         return catalogue().capabilities(
@@ -69,19 +69,42 @@ class LocalProvider:
             name=f"local:{model}",
             context_tokens=facts.context_tokens,
             thinking=None if facts.thinking == "unknown" else facts.thinking,
+            drafts=facts.drafts,
         )
 
     async def list_models(self) -> list[ListedModel]:
-        """The demo, where it is here or may be fetched. Folders and hub checkpoints are named, not listed."""
-        if not (self._allow_fetch or await asyncio.to_thread(demo.is_there, self._models)):
-            return []
-        return [ListedModel(DEMO, (await self.capabilities(DEMO)).context_tokens)]
+        """The demo, where it is here or may be fetched, and the tiny model. Folders and hub checkpoints are named, not listed."""
+        names = [DEMO] if self._allow_fetch or await asyncio.to_thread(demo.is_there, self._models) else []
+        return [ListedModel(name, (await self.capabilities(name)).context_tokens) for name in (*names, tiny.NAME)]
 
-    @property
-    def loaded(self) -> str | None:
-        """The name of the model in memory."""
+    def held(self) -> HeldModel | None:
+        """The model in memory now."""
         held = self._engine.held
-        return held[0] if held is not None else None
+        if held is None:
+            return None
+        name, loaded = held
+        drafting = loaded.drafting
+        return HeldModel(
+            name=f"local:{name}",
+            memory=loaded.plan.sentence() if loaded.plan is not None else "",
+            steps=getattr(loaded.network, "how", "eager"),
+            guesses=None if drafting is None else f"{drafting.best()} ahead, {100 * drafting.acceptance:.0f} % of first guesses come true",
+        )
+
+    async def plan(self, model: str) -> str:
+        """Raises `ModelLoadError`, `OutOfMemory` or `UnknownModel`. Reads a config, from the hub where it is not here."""
+        asked = parse(model, only=self._only)
+
+        def planned() -> str:
+            from backend.local import plan
+
+            if asked.kind == "demo" and not demo.is_there(self._models):
+                return "96 MB to fetch once, then 0.3 GB of weights in 16 bits."
+            places = {"demo": self._models / demo.FOLDER, "tiny": tiny.FOLDER, "folder": Path(asked.place)}
+            folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, lambda stage, share: None)
+            return f"{plan.make(asked, folder).sentence()}."
+
+        return await asyncio.to_thread(planned)
 
     async def unload(self) -> None:
         """Gives the model's memory back after the present answer; the next request loads again."""
@@ -95,7 +118,8 @@ class LocalProvider:
             asked = parse(model, only=self._only)
         except BackendError:
             return Facts()  # the request itself is going to say what is wrong
-        folder = hub.cached_folder(asked.place) if asked.kind == "hub" else Path(asked.place) if asked.kind == "folder" else None
+        known = {"folder": Path(asked.place), "tiny": tiny.FOLDER}
+        folder = hub.cached_folder(asked.place) if asked.kind == "hub" else known.get(asked.kind)
         return read_facts(folder) if folder is not None else Facts()
 
     # ---- in the engine's thread

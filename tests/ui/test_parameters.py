@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import gradio as gr
@@ -10,7 +11,7 @@ import pytest
 from backend import BadInput, ChatRequest, Message
 from backend.catalogue import catalogue, check
 from ui import parameters
-from ui.parameters import BUILT_IN_PRESETS, SLIDERS, Panel, build, choices_from, for_model
+from ui.parameters import BUILT_IN_PRESETS, LOWEST, SLIDERS, Panel, build, choices_from, for_model
 from ui.text import WORDS as W
 
 CATALOGUE = catalogue()
@@ -19,10 +20,12 @@ INSTRUCT = CATALOGUE.capabilities("dashscope", "qwen3-next-80b-a3b-instruct")
 HYBRID = CATALOGUE.capabilities("dashscope", "qwen-plus")
 SERVER = CATALOGUE.capabilities("server", "someone/some-model")
 REPLAY = CATALOGUE.capabilities("replay", "x")
+TINY = CATALOGUE.capabilities("local", "qwen3-next-tiny", drafts=True)
+TAKERS = {"min_p": SERVER, "draft_tokens": TINY}  # what DashScope does not take
 EVERY = [
     *(CATALOGUE.capabilities("dashscope", c.id) for c in CATALOGUE.models if c.engine == "dashscope"),
     *(CATALOGUE.capabilities(e, c.id) for e in ("server", "local") for c in CATALOGUE.models if c.engine == "checkpoint"),
-    CATALOGUE.capabilities("local", "demo"), SERVER, REPLAY,
+    CATALOGUE.capabilities("local", "demo"), SERVER, REPLAY, TINY,
 ]  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def test_ranges_and_values_are_those_of_the_card(panel, capabilities):
         if spec is None:
             assert slider["interactive"] is False
             continue
-        assert (slider["minimum"], slider["maximum"]) == (0 if name == "thinking_budget" else spec.min, spec.max)
+        assert (slider["minimum"], slider["maximum"]) == (LOWEST.get(name, spec.min), spec.max)
         assert slider["minimum"] <= slider["value"] <= slider["maximum"]
         assert spec.default is None or slider["value"] == spec.default
 
@@ -138,9 +141,18 @@ def test_a_hybrid_is_told_whether_to_think(panel, switch):
 @pytest.mark.parametrize("name", SLIDERS)
 @pytest.mark.parametrize("typed", ["warm", "1,5", True, [1], "nan", float("inf")])
 def test_what_is_no_number_is_told_by_the_name_on_the_panel(panel, name, typed):
-    capabilities = SERVER if name == "min_p" else THINKING
-    with pytest.raises(BadInput, match=W.parameters[name]):
-        chosen(panel, capabilities, **{name: typed})
+    with pytest.raises(BadInput, match=re.escape(W.parameters[name])):
+        chosen(panel, TAKERS.get(name, THINKING), **{name: typed})
+
+
+@pytest.mark.parametrize(("typed", "sent"), [(-1, None), (0, 0), (3, 3)])
+def test_guessing_ahead_is_left_to_the_engine_unless_a_number_is_set(panel, typed, sent):
+    assert chosen(panel, TINY, draft_tokens=typed).parameters.draft_tokens == sent
+
+
+def test_guessing_ahead_is_shown_only_where_the_model_has_a_head(panel):
+    assert updates(panel, TINY)["draft_tokens"]["visible"] is True
+    assert updates(panel, THINKING)["draft_tokens"]["visible"] is False
 
 
 @pytest.mark.parametrize("typed", ["", None])

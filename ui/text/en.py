@@ -80,6 +80,9 @@ class English:
     tokens_word = "tokens"
     rate = "tokens/s"
     context = "context"
+    guessed = "guessed ahead"
+    acceptance = "{share} % right, {pace} tokens a pass"
+    cached = "not read again"
     cost = "about"
     seed = "seed"
     finish = "end"
@@ -127,6 +130,7 @@ class English:
     reset = "Reset"
     parameters = {
         "thinking_budget": "Thinking budget",
+        "draft_tokens": "Guess ahead (MTP)",
         "max_tokens": "Max answer tokens",
         "temperature": "Temperature",
         "top_p": "Top-p",
@@ -141,6 +145,7 @@ class English:
     }
     parameter_hints = {
         "thinking_budget": "0 = no limit",
+        "draft_tokens": "tokens guessed by the model's own head, -1 = what is fastest here; with 0 none, the answer stays the same",
         "seed": "-1 = a new one each time; the one used is kept",
         "stop": "one a line, at most {n}",
         "extra": "fields added to the request as they are",
@@ -174,6 +179,18 @@ class English:
     connect_ok_key = "Key accepted in {region}."
     connect_key_empty = "Paste a key first."
     connect_url_bad = "The address must begin with http:// or https://, for example http://127.0.0.1:8000/v1."
+    connect_machine = "This machine"
+    machine_hint = "A folder or a Hugging Face name of a model. Its plan says what it takes, before anything is loaded."
+    machine_name = "Folder or name"
+    machine_plan = "Plan"
+    machine_use = "Use"
+    machine_unload = "Unload"
+    machine_none = "No model is in memory."
+    machine_held = "In memory: {name}. {memory}. Steps: {steps}."
+    machine_guesses = "Guesses: {guesses}."
+    machine_freed = "Unloaded. The next question loads again."
+    machine_empty = "Name a folder or a model first."
+    machine_examples = "For example ./models/Qwen3-Next-80B-A3B-Instruct-packed or Qwen/Qwen3-0.6B; add @4bit for 4-bit weights."
     # empty page
     hello = "Watch Qwen3-Next think"
     hello_demo = "The demo model answers at once, on this machine. It is tiny and often wrong: it shows the page, not Qwen3-Next."

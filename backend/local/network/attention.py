@@ -32,28 +32,33 @@ class Rotary:
     """The model's own rotary embedding as a table, made once for as many places as were needed so far."""
 
     def __init__(self, embedding: torch.nn.Module, dtype: torch.dtype, device: torch.device) -> None:
-        self._embedding, self._dtype, self._device = embedding, dtype, device
+        self._embedding, self._dtype, self.device = embedding, dtype, device
         self._cos = self._sin = torch.empty(0, 0)
+
+    @property
+    def table(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(cosines, sines) as they are now; a captured graph reads them, so whoever has one holds them."""
+        return self._cos, self._sin
 
     def places(self, start: int, count: int) -> Places:
         """For tokens that follow `start` others. A mask is needed only where there are several."""
         end = start + count
         if end > len(self._cos):
             self._grow(end)
-        index = torch.arange(start, end, device=self._device)
-        mask = None if count == 1 else torch.arange(end, device=self._device)[None] <= index[:, None]
+        index = torch.arange(start, end, device=self.device)
+        mask = None if count == 1 else torch.arange(end, device=self.device)[None] <= index[:, None]
         return Places(index, end, mask, self._cos[start:end], self._sin[start:end])
 
     def fixed(self, index: torch.Tensor, span: int) -> Places:
         """The same with shapes that do not depend on `index`, a tensor on the device: for a graph captured once."""
         if span > len(self._cos):
             self._grow(span)
-        mask = torch.arange(span, device=self._device)[None] <= index[:, None]
+        mask = torch.arange(span, device=self.device)[None] <= index[:, None]
         return Places(index, span, mask, self._cos[index], self._sin[index])
 
     def _grow(self, end: int) -> None:
-        places = torch.arange(max(end, 2 * len(self._cos), 512), device=self._device)
-        like = torch.empty(1, 1, dtype=self._dtype, device=self._device)
+        places = torch.arange(max(end, 2 * len(self._cos), 512), device=self.device)
+        like = torch.empty(1, 1, dtype=self._dtype, device=self.device)
         cos, sin = self._embedding(like, places[None])
         half = sin.shape[-1] // 2
         self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from backend.local.network.attention import Places, Rotary, attend, rotate
+from backend.local.network.attention import Places, attend, rotate
 from backend.local.network.experts import Routing
 from backend.local.network.int4 import Int4Linear
-from backend.local.network.state import Attention, State
+from backend.local.network.stack import Stack
+from backend.local.network.state import Attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +43,11 @@ class Layer:
         self._down = Int4Linear([m.down_proj.weight]) if packed else None
         self.device = module.input_layernorm.weight.device
 
-    def __call__(self, x: torch.Tensor, state: Attention, places: Places) -> torch.Tensor:
+    def new_state(self, room: int, dtype: torch.dtype) -> Attention:
+        heads = self._widths[1] // self._attention.head_dim
+        return Attention(heads, self._attention.head_dim, room, dtype, self.device)
+
+    def __call__(self, x: torch.Tensor, state: Attention, places: Places, routings: list[Routing] | None) -> torch.Tensor:
         a, m, tokens = self._attention, self._mlp, len(x)
         few = tokens <= _FEW_TOKENS
         normed = self._m.input_layernorm(x)
@@ -65,36 +70,9 @@ class Layer:
         return x + m.down_proj(functional.silu(m.gate_proj(normed)) * m.up_proj(normed))  # type: ignore[no-any-return]
 
 
-class Dense:
+class Dense(Stack):
     """The network. With `packed`, steps over a few tokens use 4-bit copies of the weights (see int4.py)."""
-
-    drafts = False
-    reusable = True
 
     def __init__(self, model: PreTrainedModel, *, packed: bool = False) -> None:
         inner: Any = model.get_decoder()
-        self._m, self._lm_head = inner, model.get_output_embeddings()
-        self._layers = [Layer(layer, packed=packed) for layer in inner.layers]
-        self.dtype, self.device = model.dtype, inner.embed_tokens.weight.device
-        self.vocabulary = model.config.vocab_size
-        self._heads, self._width = model.config.num_key_value_heads, inner.layers[0].self_attn.head_dim
-        self._rotary = {d: Rotary(inner.rotary_emb, self.dtype, d) for d in {layer.device for layer in self._layers}}
-
-    def new_state(self, room: int) -> State:
-        return State([Attention(self._heads, self._width, room, self.dtype, layer.device) for layer in self._layers], room)
-
-    def __call__(self, ids: torch.Tensor, state: State, *, logits: int = 1, routings: list[Routing] | None = None) -> torch.Tensor:
-        """ids [tokens] -> the scores [logits, vocabulary] in fp32 after the last `logits` of them; moves `state` on."""
-        count = len(ids)
-        state.make_room(state.length + count)
-        places = {device: rotary.places(state.length, count) for device, rotary in self._rotary.items()}
-        x = self._m.embed_tokens(ids)
-        for layer, kept in zip(self._layers, state.layers, strict=True):
-            assert isinstance(kept, Attention)
-            x = layer(x.to(layer.device), kept, places[layer.device])
-        state.length, state.stepped = state.length + count, count
-        scores: torch.Tensor = self._lm_head(self._m.norm(x[count - logits :]))
-        return scores.float()
-
-    def draft(self, ids: torch.Tensor, hidden: torch.Tensor, state: State, start: int) -> tuple[torch.Tensor, torch.Tensor]:
-        raise NotImplementedError("there is no MTP head")
+        super().__init__(model, [Layer(layer, packed=packed) for layer in inner.layers])

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from backend.local.network.attention import Places, Rotary, attend, rotate
+from backend.local.network.attention import Places, attend, rotate
 from backend.local.network.delta import DeltaNet
 from backend.local.network.experts import Routing, SparseFeedForward
+from backend.local.network.stack import Stack
 from backend.local.network.state import Attention, Recurrent, State
 
 if TYPE_CHECKING:
@@ -60,66 +61,32 @@ class Layer:
         return x + (self._m.mlp(normed) if self._sparse is None else self._sparse(normed, routings))
 
 
-class Qwen3Next:
-    """The network. Calls are made inside `torch.inference_mode`. Layers may lie on several devices."""
-
-    reusable = True
+class Qwen3Next(Stack):
+    """The network. `head` is the MTP head; its keys and values are the last layer of a state."""
 
     def __init__(self, model: Qwen3NextForCausalLM, head: MtpModel | None = None) -> None:
-        self._m = model.model
-        self._lm_head = model.lm_head
-        self._layers = [Layer(layer) for layer in model.model.layers]
-        self.dtype, self.device = model.dtype, model.model.embed_tokens.weight.device
-        self.vocabulary = model.config.vocab_size
-        self._rotary = {d: Rotary(model.model.rotary_emb, self.dtype, d) for d in {layer.device for layer in self._layers}}
+        super().__init__(model, [Layer(layer) for layer in model.model.layers])
         first: Any = None if head is None else head.layers[0]
         self._head, self._draft_layer = first, None if head is None else Layer(first.mtp_block)
-
-    @property
-    def drafts(self) -> bool:
-        """Whether there is an MTP head. Its keys and values are the last layer of a state."""
-        return self._head is not None
+        self.drafts = head is not None
 
     def new_state(self, room: int) -> State:
-        layers = [layer.new_state(room, self.dtype) for layer in self._layers]
+        state = super().new_state(room)
         if self._draft_layer is not None:
-            layers.append(self._draft_layer.new_state(room, self.dtype))
-        return State(layers, room, wants_hidden=self.drafts)
-
-    def __call__(self, ids: torch.Tensor, state: State, *, logits: int = 1, routings: list[Routing] | None = None) -> torch.Tensor:
-        """ids [tokens] -> the scores [logits, vocabulary] in fp32 after the last `logits` of them; moves `state` on."""
-        count = len(ids)
-        state.make_room(state.length + count)
-        hidden = self.hidden(ids, state, self._places(state.length, count), routings)
-        state.length, state.stepped = state.length + count, count
-        state.hidden = hidden if state.wants_hidden else None
-        return self.scores(hidden[count - logits :])
-
-    def hidden(
-        self, ids: torch.Tensor, state: State, places: dict[torch.device, Places], routings: list[Routing] | None = None
-    ) -> torch.Tensor:
-        """[tokens, width], after the last norm. Changes the layers of `state`, not its length."""
-        x = self._m.embed_tokens(ids)
-        for layer, kept in zip(self._layers, state.layers, strict=False):  # the draft layer's is one more
-            x = layer(x.to(layer.device), kept, places[layer.device], routings)
-        return self._m.norm(x)  # type: ignore[no-any-return]
-
-    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self._lm_head(hidden).float()  # type: ignore[no-any-return]
+            state.layers.append(self._draft_layer.new_state(room, self.dtype))
+        state.wants_hidden = self.drafts
+        return state
 
     def draft(self, ids: torch.Tensor, hidden: torch.Tensor, state: State, start: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass of the MTP head, for the token after each of `ids`: (scores [vocabulary] after the last one, its hidden [1, width]).
 
         `hidden` [tokens, width] are the hidden states of the tokens *before* `ids`; `start` is the place of the first of `ids`.
         """
-        assert self._head is not None and self._draft_layer is not None
+        assert self._draft_layer is not None
         head, device = self._head, self._draft_layer.device
         state.make_room(start + len(ids))
-        embedded = self._m.embed_tokens(ids).to(device)
+        embedded = self.embed(ids).to(device)
         x = head.eh_proj(torch.cat((head.enorm(embedded), head.hnorm(hidden.to(device))), dim=-1))
-        x = self._draft_layer(x, state.layers[-1], self._rotary[device].places(start, len(ids)), None)
+        x = self._draft_layer(x, state.layers[-1], self.rotary[device].places(start, len(ids)), None)
         out = head.post_norm(x[-1:])
         return self.scores(out)[0], out
-
-    def _places(self, start: int, count: int) -> dict[torch.device, Places]:
-        return {device: rotary.places(start, count) for device, rotary in self._rotary.items()}

@@ -64,7 +64,7 @@ class State:
     """One sequence. `length` counts the tokens read; `stepped` those of the last step, which `keep` may take back in part.
 
     `hidden` [tokens of the last call, width] is kept for a draft where `wants_hidden`. `cache` is transformers', for a network
-    that goes through its forward.
+    that goes through its forward. `moves` counts how often the tensors went to other addresses.
     """
 
     layers: list[Attention | Recurrent]
@@ -74,6 +74,7 @@ class State:
     stepped: int = 0
     hidden: torch.Tensor | None = None
     cache: DynamicCache | None = None
+    moves: int = 0
 
     def keep(self, count: int) -> None:
         """Of the last step's tokens only the first `count` (at least 1) happened."""
@@ -89,6 +90,11 @@ class State:
             if self.hidden is not None:
                 self.hidden = self.hidden[:count]
         self.stepped = count
+
+    def went_on(self, count: int, hidden: torch.Tensor) -> None:
+        """A call read `count` tokens more; `hidden` [count, width] came of it."""
+        self.length, self.stepped = self.length + count, count
+        self.hidden = hidden if self.wants_hidden else None
 
     def mark(self) -> Mark:
         kept = tuple((r.conv.clone(), r.memory.clone()) for r in self.layers if isinstance(r, Recurrent))
@@ -107,7 +113,7 @@ class State:
         """For `room` tokens in all; grows by doubling, so that a long answer is copied a few times only."""
         if room <= self.room:
             return
-        self.room = max(room, 2 * self.room)
+        self.room, self.moves = max(room, 2 * self.room), self.moves + 1
         for layer in self.layers:
             if isinstance(layer, Attention):
                 layer.resized(self.room, self.length)
