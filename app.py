@@ -24,6 +24,15 @@ def parser() -> argparse.ArgumentParser:
     mock.add_argument("--rate", type=float, default=None, help="tokens a second (default: the emulator's own)")
     mock.add_argument("--first-token", type=float, default=None, metavar="SECONDS", help="seconds before the first token")
     mock.add_argument("--fault", default=None, help="a fault for every request, as 429, 503, cut, leak, html, arrearage")
+    pack = commands.add_parser("pack", help="write a checkpoint with its weights packed in 4 bits, for fast starts")
+    pack.add_argument("source", metavar="MODEL_DIR")
+    pack.add_argument("target", metavar="OUT_DIR")
+    bench = commands.add_parser("bench", help="speed and memory of a model on this machine")
+    bench.add_argument("--model", default="local:qwen3-next-tiny", help="as in the page: local:NAME, local:FOLDER")
+    bench.add_argument("--against", choices=["transformers"], default=None, help="the same with transformers' generate, in the same run")
+    bench.add_argument("--random-weights", choices=["qwen3-next-80b"], default=None, help="no checkpoint: that size, random weights")
+    bench.add_argument("--layers", type=int, default=None, help="with --random-weights: so many layers in place of all")
+    bench.add_argument("--tokens", type=int, default=256, help="the longest answer")
     return top
 
 
@@ -42,6 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     if options.command == "mock":
         return mock(options)
+    if options.command in ("pack", "bench"):
+        from backend.local import commands
+
+        return commands.pack(options.source, options.target) if options.command == "pack" else commands.bench(options)
     return serve(options)
 
 

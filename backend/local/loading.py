@@ -21,13 +21,15 @@ from backend.local.model import LoadedModel
 from backend.local.names import Asked
 from backend.local.network import Network
 from backend.local.network.dense import Dense, takes
+from backend.local.network.graphs import Graphed
 from backend.local.network.plain import Plain
+from backend.local.network.stack import Stack
 from backend.local.prefixes import Prefixes
 from backend.local.progress import Report, weights_told_to
 from backend.local.prompt import think_tokens
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +65,15 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
     tokenizer = read_tokenizer(asked.name, folder)
     log.info("%s: %s", asked.name, planned.sentence())
     model = _weights(planned, folder, report)
-    network = _network(asked, planned, model, folder)
+    made = ready(asked, planned, model, tokenizer, folder)
     report("loading", 1.0)
     log.info("%s loaded in %.1f s", asked.name, time.monotonic() - started_s)
+    return made
+
+
+def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | None) -> LoadedModel:
+    """A model in memory with its forward pass, its MTP head from `folder` where it has one, and room for known beginnings."""
+    network = _network(asked, planned, model, folder)
     ends = model.generation_config.eos_token_id
     return LoadedModel(
         name=asked.name,
@@ -83,18 +91,27 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
     )
 
 
-def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: Path) -> Network:
-    """The forward pass for a model. The demo's weights were 4-bit to begin with, so its steps may be too (see int4.py)."""
+def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: Path | None) -> Network:
+    """The forward pass for a model, its steps captured where there is a GPU.
+
+    The demo's weights were 4-bit to begin with, so its steps may be too (see int4.py).
+    """
     if type(model).__name__ == "Qwen3NextForCausalLM":
         from backend.local.head import load_head
         from backend.local.network.qwen3_next import Qwen3Next
 
         next_model: Any = model
-        return Qwen3Next(next_model, load_head(asked.name, next_model, folder, packed=planned.form == "4-bit" or _is_packed(planned)))
+        packed = planned.form == "4-bit" or _is_packed(planned)
+        head = None if folder is None else load_head(asked.name, next_model, folder, packed=packed)
+        return _stepping(Qwen3Next(next_model, head))
     if takes(model):
         steps_in_4_bit = asked.kind == "demo" and not asked.four_bit and model.device.type == "cpu" and model.dtype == torch.bfloat16
-        return Dense(model, packed=steps_in_4_bit)
+        return _stepping(Dense(model, packed=steps_in_4_bit))
     return Plain(model)
+
+
+def _stepping(network: Stack) -> Network:
+    return Graphed(network) if network.device.type == "cuda" else network
 
 
 def _is_packed(planned: plan.Plan) -> bool:

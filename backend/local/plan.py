@@ -62,6 +62,14 @@ class Plan:
 def make(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
     """Raises `ModelLoadError` for what cannot be loaded as asked, `OutOfMemory` for what does not fit, with what would."""
     config = read_config(asked.name, folder)
+    stored_bytes = check_weights(asked.name, folder) if any(folder.glob("*.safetensors")) else 0
+    return planned_size(asked, config, dtype, stored_bytes=stored_bytes, head_bytes=draft_weights_bytes(folder))
+
+
+def planned_size(
+    asked: Asked, config: PreTrainedConfig, dtype: torch.dtype | None = None, *, stored_bytes: int = 0, head_bytes: int = 0
+) -> Plan:
+    """The plan for a config whose files take `stored_bytes`, `head_bytes` of them the MTP head in 16 bits. Raises as `make`."""
     skeleton = _skeleton(asked.name, config, dtype or torch.bfloat16)
     devices, own_dtype = place(skeleton.num_parameters())
     dtype = dtype or own_dtype
@@ -70,11 +78,10 @@ def make(asked: Asked, folder: Path, dtype: torch.dtype | None = None) -> Plan:
         if asked.four_bit:
             raise ModelLoadError(f"{asked.name} is packed already.", hint=f"Name it without {FOUR_BIT}.")
         # what is stored may be unpacked on the way in, which only that method knows: the files are the least it can be
-        stored = float(check_weights(asked.name, folder)) if any(folder.glob("*.safetensors")) else 0.0
-        plan = _planned(asked, config, skeleton, devices, dtype, free, "as stored", stored)
+        plan = _planned(asked, config, skeleton, devices, dtype, free, "as stored", float(stored_bytes))
         return _checked(plan, None)
-    plain = _planned(asked, config, skeleton, devices, dtype, free, "plain", draft_weights_bytes(folder))
-    packed = _planned(asked, config, skeleton, devices, dtype, free, "4-bit", draft_weights_bytes(folder) * NF4_BYTES / 2)
+    plain = _planned(asked, config, skeleton, devices, dtype, free, "plain", head_bytes)
+    packed = _planned(asked, config, skeleton, devices, dtype, free, "4-bit", head_bytes * NF4_BYTES / 2)
     if asked.four_bit:
         return _checked(packed, None)
     if plain.needed_bytes > free >= packed.needed_bytes and _stacked(skeleton):

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet, torch_chunk_gated_delta_rule
 
+from backend.local.network.linear import RmsNorm, fused, product
 from backend.local.network.state import Recurrent
 
 LONGEST_STEP = 8  # tokens that go one by one; more go by chunks
@@ -21,10 +22,15 @@ class DeltaNet:
 
     def __init__(self, module: Qwen3NextGatedDeltaNet) -> None:
         self._m = module
-        self._conv = module.conv1d.weight.squeeze(1)  # [channels, kernel]
-        self._decay = -module.A_log.float().exp()
+        self._conv = module.conv1d.weight.detach().squeeze(1)  # [channels, kernel]
+        self._decay = -module.A_log.detach().float().exp()
         self._groups = module.num_v_heads // module.num_k_heads
-        self._scale = module.head_k_dim**-0.5
+        self._out_norm = RmsNorm(module.norm.weight, module.norm.variance_epsilon)
+        scales = torch.ones(2 * module.num_k_heads, 1, device=self._conv.device)
+        scales[: module.num_k_heads] = module.head_k_dim**-0.5  # queries, then keys
+        self._scales = scales
+        weight = fused(module.in_proj_qkvz, module.in_proj_ba)
+        self._in = None if weight is None else weight[self._order()]
 
     def new_state(self, dtype: torch.dtype) -> Recurrent:
         m = self._m
@@ -33,56 +39,71 @@ class DeltaNet:
     def __call__(self, x: torch.Tensor, state: Recurrent) -> torch.Tensor:
         """x [tokens, hidden] -> [tokens, hidden]; moves `state` on."""
         m, tokens = self._m, len(x)
-        grouped = m.in_proj_qkvz(x).view(tokens, m.num_k_heads, -1)
-        values = self._groups * m.head_v_dim
-        queries, keys, heads, gate = grouped.split((m.head_k_dim, m.head_k_dim, values, values), dim=-1)
-        beta, alpha = m.in_proj_ba(x).view(tokens, m.num_k_heads, 2 * self._groups).split(self._groups, dim=-1)
-        mixed = torch.cat((queries.reshape(tokens, -1), keys.reshape(tokens, -1), heads.reshape(tokens, -1)), dim=-1)
+        mixed, gate, beta, alpha = self._project(x)
         mixed = self._convolve(mixed, state)
-        queries, keys, heads = mixed.split((m.key_dim, m.key_dim, m.value_dim), dim=-1)
-        beta = beta.reshape(tokens, -1).sigmoid()
-        decay = self._decay * functional.softplus(alpha.reshape(tokens, -1).float() + m.dt_bias)
-        queries = queries.view(tokens, m.num_k_heads, m.head_k_dim)
-        keys = keys.view(tokens, m.num_k_heads, m.head_k_dim)
-        heads = heads.view(tokens, m.num_v_heads, m.head_v_dim)
-        out = (self._steps if tokens <= LONGEST_STEP else self._chunks)(queries, keys, heads, decay, beta, state)
-        out = m.norm(out.reshape(-1, m.head_v_dim), gate.reshape(-1, m.head_v_dim))
-        return m.out_proj(out.view(tokens, -1))  # type: ignore[no-any-return]
+        values = mixed[:, 2 * m.key_dim :].reshape(tokens, m.num_v_heads, m.head_v_dim)
+        pair = mixed[:, : 2 * m.key_dim].reshape(tokens, 2 * m.num_k_heads, m.head_k_dim)
+        decay = functional.softplus(alpha.float() + m.dt_bias).mul_(self._decay)
+        out = (self._steps if tokens <= LONGEST_STEP else self._chunks)(pair, values, decay, beta.sigmoid(), state)
+        out = self._out_norm(out) * functional.silu(gate.float())
+        return m.out_proj(out.to(x.dtype).reshape(tokens, -1))  # type: ignore[no-any-return]
+
+    def _project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Inputs of the convolution [tokens, channels], gate [tokens, value heads, width], beta and alpha [tokens, value heads]."""
+        m, tokens, heads = self._m, len(x), self._m.num_v_heads
+        if self._in is not None:
+            mixed, gate, beta, alpha = product(x, self._in).split((m.conv_dim, m.value_dim, heads, heads), dim=-1)
+            return mixed, gate.view(tokens, heads, -1), beta, alpha
+        values = self._groups * m.head_v_dim
+        grouped = m.in_proj_qkvz(x).view(tokens, m.num_k_heads, -1)
+        queries, keys, wide, gate = grouped.split((m.head_k_dim, m.head_k_dim, values, values), dim=-1)
+        beta, alpha = m.in_proj_ba(x).view(tokens, m.num_k_heads, 2 * self._groups).split(self._groups, dim=-1)
+        mixed = torch.cat([part.reshape(tokens, -1) for part in (queries, keys, wide)], dim=-1)
+        return mixed, gate.reshape(tokens, heads, -1), beta.reshape(tokens, -1), alpha.reshape(tokens, -1)
+
+    def _order(self) -> torch.Tensor:
+        """The rows of both projections, which the checkpoint groups by key head, as: queries, keys, values, gates, betas, alphas."""
+        m, values = self._m, self._groups * self._m.head_v_dim
+        first = torch.arange(m.conv_dim + m.value_dim).view(m.num_k_heads, -1)
+        second = first.numel() + torch.arange(2 * m.num_v_heads).view(m.num_k_heads, -1)
+        parts = [*first.split((m.head_k_dim, m.head_k_dim, values, values), dim=-1), *second.split(self._groups, dim=-1)]
+        return torch.cat([part.flatten() for part in parts])
 
     def _convolve(self, mixed: torch.Tensor, state: Recurrent) -> torch.Tensor:
         """mixed [tokens, channels]; causal, channel by channel, with the last inputs of the tokens before."""
         tokens, kernel = len(mixed), self._conv.shape[1]
         window = torch.cat((state.conv, mixed.t()), dim=1)
-        if tokens <= LONGEST_STEP:
+        state.trail = []
+        if tokens == 1:
+            out = (window * self._conv).sum(-1, keepdim=True)
+        elif tokens <= LONGEST_STEP:
             out = (window.unfold(1, kernel, 1) * self._conv[:, None]).sum(-1)
+            state.trail = [(window[:, place : place + kernel - 1], state.memory) for place in range(1, tokens)]
         else:
             out = functional.conv1d(window[None], self._conv[:, None], groups=len(self._conv))[0]
         state.conv.copy_(window[:, tokens:])
-        state.trail = (
-            [(window[:, place : place + kernel - 1], state.memory) for place in range(1, tokens)] if tokens <= LONGEST_STEP else []
-        )
         return functional.silu(out).t()
 
-    def _steps(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, decay: torch.Tensor, beta: torch.Tensor, state: Recurrent
-    ) -> torch.Tensor:
-        """fp32 inside, the dtype of `values` out; [tokens, heads, width]."""
-        keys = _unit(keys.float()).repeat_interleave(self._groups, dim=1)
-        queries = (_unit(queries.float()) * self._scale).repeat_interleave(self._groups, dim=1)
+    def _steps(self, pair: torch.Tensor, values: torch.Tensor, decay: torch.Tensor, beta: torch.Tensor, state: Recurrent) -> torch.Tensor:
+        """pair [tokens, 2 x key heads, width]: queries, then keys. fp32 inside, the dtype of `values` out; [tokens, heads, width]."""
+        heads = values.shape[1]
+        pair = pair.float()
+        pair = pair * pair.square().sum(-1, keepdim=True).add_(_NORM_EPS).rsqrt_().mul_(self._scales)
+        if self._groups > 1:
+            pair = pair.repeat_interleave(self._groups, dim=1)
         shrink, wide, strength, memory = decay.exp()[..., None, None], values.float(), beta.float()[..., None], state.memory
-        outs = []
-        for t in range(len(keys)):
+        queries, keys, outs = pair[:, :heads, None], pair[:, heads:, None], []
+        for t in range(len(pair)):
             memory.mul_(shrink[t])
-            known = torch.matmul(keys[t, :, None], memory)[:, 0]
-            memory.baddbmm_(keys[t, :, :, None], ((wide[t] - known) * strength[t])[:, None])
-            outs.append(torch.matmul(queries[t, :, None], memory)[:, 0])
-            if t < len(keys) - 1:
+            change = (wide[t] - torch.bmm(keys[t], memory)[:, 0]).mul_(strength[t])
+            memory.baddbmm_(keys[t].transpose(1, 2), change[:, None])
+            outs.append(torch.bmm(queries[t], memory)[:, 0])
+            if t < len(pair) - 1:
                 state.trail[t] = (state.trail[t][0], memory.clone())
-        return torch.stack(outs).to(values.dtype)
+        return (outs[0][None] if len(outs) == 1 else torch.stack(outs)).to(values.dtype)
 
-    def _chunks(
-        self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, decay: torch.Tensor, beta: torch.Tensor, state: Recurrent
-    ) -> torch.Tensor:
+    def _chunks(self, pair: torch.Tensor, values: torch.Tensor, decay: torch.Tensor, beta: torch.Tensor, state: Recurrent) -> torch.Tensor:
+        queries, keys = pair.chunk(2, dim=1)
         out, memory = torch_chunk_gated_delta_rule(
             queries[None],
             keys[None],
@@ -95,7 +116,3 @@ class DeltaNet:
         )
         state.memory.copy_(memory[0])
         return out[0]  # type: ignore[no-any-return]
-
-
-def _unit(x: torch.Tensor) -> torch.Tensor:
-    return x * torch.rsqrt((x * x).sum(-1, keepdim=True) + _NORM_EPS)

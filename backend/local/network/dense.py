@@ -10,6 +10,7 @@ from torch.nn import functional
 from backend.local.network.attention import Places, attend, rotate
 from backend.local.network.experts import Routing
 from backend.local.network.int4 import Int4Linear
+from backend.local.network.linear import RmsNorm
 from backend.local.network.stack import Stack
 from backend.local.network.state import Attention
 
@@ -30,9 +31,13 @@ def takes(model: PreTrainedModel) -> bool:
     return type(model).__name__ in CLASSES and not sliding and rope in _STEADY_ROPE and activation == "silu"
 
 
+def _norm(module: Any) -> RmsNorm:
+    return RmsNorm(module.weight, module.variance_epsilon)
+
+
 class Layer:
     def __init__(self, module: Any, *, packed: bool) -> None:
-        self._m, self._attention, self._mlp = module, module.self_attn, module.mlp
+        self._attention, self._mlp = module.self_attn, module.mlp
         self._widths = [p.out_features for p in (module.self_attn.q_proj, module.self_attn.k_proj, module.self_attn.v_proj)]
         self._normed = hasattr(module.self_attn, "q_norm")
         a, m = module.self_attn, module.mlp
@@ -41,6 +46,7 @@ class Layer:
         self._o = Int4Linear([a.o_proj.weight]) if packed else None
         self._gate_up = Int4Linear([m.gate_proj.weight, m.up_proj.weight]) if packed else None
         self._down = Int4Linear([m.down_proj.weight]) if packed else None
+        self._before, self._between = _norm(module.input_layernorm), _norm(module.post_attention_layernorm)
         self.device = module.input_layernorm.weight.device
 
     def new_state(self, room: int, dtype: torch.dtype) -> Attention:
@@ -50,7 +56,7 @@ class Layer:
     def __call__(self, x: torch.Tensor, state: Attention, places: Places, routings: list[Routing] | None) -> torch.Tensor:
         a, m, tokens = self._attention, self._mlp, len(x)
         few = tokens <= _FEW_TOKENS
-        normed = self._m.input_layernorm(x)
+        normed = self._before(x)
         if few and self._qkv is not None:
             both, values = self._qkv(normed).split((sum(self._widths[:2]), self._widths[2]), dim=-1)
             turned = rotate(both.view(tokens, -1, a.head_dim), places)
@@ -63,7 +69,7 @@ class Layer:
             queries, keys = rotate(queries, places), rotate(keys, places)
         mixed = attend(queries, keys, values.view(tokens, -1, a.head_dim), state, places, a.scaling)
         x = x + (self._o if few and self._o is not None else a.o_proj)(mixed)
-        normed = self._m.post_attention_layernorm(x)
+        normed = self._between(x)
         if few and self._gate_up is not None and self._down is not None:
             gate, up = self._gate_up(normed).chunk(2, dim=-1)
             return x + self._down(functional.silu(gate) * up)
@@ -75,4 +81,4 @@ class Dense(Stack):
 
     def __init__(self, model: PreTrainedModel, *, packed: bool = False) -> None:
         inner: Any = model.get_decoder()
-        super().__init__(model, [Layer(layer, packed=packed) for layer in inner.layers])
+        super().__init__(model, [Layer(layer, packed=packed) for layer in inner.layers], _norm(inner.norm))

@@ -9,6 +9,7 @@ import torch
 from backend.local.network.attention import Places, attend, rotate
 from backend.local.network.delta import DeltaNet
 from backend.local.network.experts import Routing, SparseFeedForward
+from backend.local.network.linear import RmsNorm, fused, product
 from backend.local.network.stack import Stack
 from backend.local.network.state import Attention, Recurrent, State
 
@@ -18,11 +19,19 @@ if TYPE_CHECKING:
     from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextAttention, Qwen3NextDecoderLayer
 
 
+def _norm(module: Any) -> RmsNorm:
+    """Qwen3-Next's norms hold their weight less one."""
+    return RmsNorm(1.0 + module.weight.detach().float(), module.eps)
+
+
 class GatedAttention:
     """One full-attention layer: normed queries and keys, a quarter of the width turned, the output gated."""
 
     def __init__(self, module: Qwen3NextAttention) -> None:
         self._m = module
+        self._q_norm, self._k_norm = _norm(module.q_norm), _norm(module.k_norm)
+        self._in = fused(module.q_proj, module.k_proj, module.v_proj)
+        self._widths = tuple(p.out_features for p in (module.q_proj, module.k_proj, module.v_proj))
 
     def new_state(self, room: int, dtype: torch.dtype) -> Attention:
         heads = self._m.config.num_key_value_heads
@@ -30,12 +39,15 @@ class GatedAttention:
 
     def __call__(self, x: torch.Tensor, state: Attention, places: Places) -> torch.Tensor:
         m, tokens = self._m, len(x)
-        queries, gate = m.q_proj(x).view(tokens, -1, 2 * m.head_dim).chunk(2, dim=-1)
-        queries = rotate(m.q_norm(queries), places)
-        keys = rotate(m.k_norm(m.k_proj(x).view(tokens, -1, m.head_dim)), places)
-        values = m.v_proj(x).view(tokens, -1, m.head_dim)
-        out = attend(queries, keys, values, state, places, m.scaling)
-        return m.o_proj(out * gate.reshape(tokens, -1).sigmoid())  # type: ignore[no-any-return]
+        if self._in is not None:
+            both, keys, values = product(x, self._in).split(self._widths, dim=-1)
+        else:
+            both, keys, values = m.q_proj(x), m.k_proj(x), m.v_proj(x)
+        queries, gate = both.view(tokens, -1, 2 * m.head_dim).chunk(2, dim=-1)
+        queries = rotate(self._q_norm(queries), places)
+        keys = rotate(self._k_norm(keys.view(tokens, -1, m.head_dim)), places)
+        out = attend(queries, keys, values.view(tokens, -1, m.head_dim), state, places, m.scaling)
+        return m.o_proj(out * gate.sigmoid().reshape(tokens, -1))  # type: ignore[no-any-return]
 
 
 class Layer:
@@ -46,18 +58,19 @@ class Layer:
         linear = module.block_type == "linear_attention"
         self._mixer: DeltaNet | GatedAttention = DeltaNet(module.linear_attn) if linear else GatedAttention(module.self_attn)
         self._sparse = SparseFeedForward(module.mlp) if hasattr(module.mlp, "experts") else None
+        self._before, self._between = _norm(module.input_layernorm), _norm(module.post_attention_layernorm)
         self.device = module.input_layernorm.weight.device
 
     def new_state(self, room: int, dtype: torch.dtype) -> Attention | Recurrent:
         return self._mixer.new_state(dtype) if isinstance(self._mixer, DeltaNet) else self._mixer.new_state(room, dtype)
 
     def __call__(self, x: torch.Tensor, state: Attention | Recurrent, places: Places, routings: list[Routing] | None) -> torch.Tensor:
-        normed = self._m.input_layernorm(x)
+        normed = self._before(x)
         if isinstance(self._mixer, DeltaNet):
             x = x + self._mixer(normed, cast("Recurrent", state))
         else:
             x = x + self._mixer(normed, cast("Attention", state), places)
-        normed = self._m.post_attention_layernorm(x)
+        normed = self._between(x)
         return x + (self._m.mlp(normed) if self._sparse is None else self._sparse(normed, routings))
 
 
@@ -65,9 +78,10 @@ class Qwen3Next(Stack):
     """The network. `head` is the MTP head; its keys and values are the last layer of a state."""
 
     def __init__(self, model: Qwen3NextForCausalLM, head: MtpModel | None = None) -> None:
-        super().__init__(model, [Layer(layer) for layer in model.model.layers])
+        super().__init__(model, [Layer(layer) for layer in model.model.layers], _norm(model.model.norm))
         first: Any = None if head is None else head.layers[0]
         self._head, self._draft_layer = first, None if head is None else Layer(first.mtp_block)
+        self._draft_norms = None if head is None else (_norm(first.enorm), _norm(first.hnorm), _norm(first.post_norm))
         self.drafts = head is not None
 
     def new_state(self, room: int) -> State:
@@ -82,11 +96,10 @@ class Qwen3Next(Stack):
 
         `hidden` [tokens, width] are the hidden states of the tokens *before* `ids`; `start` is the place of the first of `ids`.
         """
-        assert self._draft_layer is not None
-        head, device = self._head, self._draft_layer.device
+        assert self._draft_layer is not None and self._draft_norms is not None
+        (of_embedding, of_hidden, after), device = self._draft_norms, self._draft_layer.device
         state.make_room(start + len(ids))
-        embedded = self.embed(ids).to(device)
-        x = head.eh_proj(torch.cat((head.enorm(embedded), head.hnorm(hidden.to(device))), dim=-1))
+        x = self._head.eh_proj(torch.cat((of_embedding(self.embed(ids).to(device)), of_hidden(hidden.to(device))), dim=-1))
         x = self._draft_layer(x, state.layers[-1], self.rotary[device].places(start, len(ids)), None)
-        out = head.post_norm(x[-1:])
+        out = after(x[-1:])
         return self.scores(out)[0], out

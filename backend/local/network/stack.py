@@ -9,6 +9,7 @@ import torch
 
 from backend.local.network.attention import Places, Rotary
 from backend.local.network.experts import Routing
+from backend.local.network.linear import RmsNorm
 from backend.local.network.state import Attention, Recurrent, State
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class Stack:
     drafts = False
     reusable = True
 
-    def __init__(self, model: PreTrainedModel, layers: Sequence[Layer]) -> None:
+    def __init__(self, model: PreTrainedModel, layers: Sequence[Layer], norm: RmsNorm) -> None:
         inner: Any = model.get_decoder()
-        self.embed, self._norm, self._lm_head = inner.embed_tokens, inner.norm, model.get_output_embeddings()
+        self.embed, self._norm, self._lm_head = inner.embed_tokens, norm, model.get_output_embeddings()
         self.layers = list(layers)
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = inner.embed_tokens.weight.device
@@ -60,8 +61,7 @@ class Stack:
         x = self.embed(ids)
         for layer, kept in zip(self.layers, state.layers, strict=False):  # an MTP head's is one more
             x = layer(x.to(layer.device), kept, places[layer.device], routings)
-        out: torch.Tensor = self._norm(x)
-        return out
+        return self._norm(x)
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = self._lm_head(hidden)
