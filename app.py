@@ -62,6 +62,10 @@ def serve(options: argparse.Namespace) -> int:
     if not port_is_free(options.host, options.port):
         return _taken(options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from backend.local import zero_gpu
+
+    if zero_gpu.is_here():
+        zero_gpu.prepare()
     from backend import Backend, ConfigError, load_settings
 
     try:

@@ -56,12 +56,13 @@ def bench(options: argparse.Namespace) -> int:
 def _loaded(name: str) -> LoadedModel:
     from backend.local.loading import load
     from backend.local.names import parse
+    from backend.local.progress import unheard
     from backend.settings import load_settings
 
     engine, _, model = name.partition(":")
     if engine != "local":
         raise BadInput(f"{name} is no model on this machine.", hint="Name one as local:qwen3-next-tiny or local:FOLDER.")
-    return load(parse(model), load_settings().data_dir / "models", allow_fetch=True, report=lambda stage, share: None)
+    return load(parse(model), load_settings().data_dir / "models", allow_fetch=True, report=unheard)
 
 
 def _random(options: argparse.Namespace) -> LoadedModel:

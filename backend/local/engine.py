@@ -171,19 +171,26 @@ class Engine(Generic[M]):
             return self._held[1]
         self._drop()
 
-        def tell(stage: Stage, share: float | None) -> None:
-            job.outbox.put(Waiting("loading", share=share, detail=stage))
+        def tell(stage: Stage, share: float | None, plan: str | None) -> None:
+            job.outbox.put(Waiting("loading", share=share, detail=plan if stage == "loading" and plan else stage))
 
         progress = Progress(name, tell)
 
-        def report(stage: Stage, share: float | None) -> None:
+        def report(stage: Stage, share: float | None, plan: str | None = None) -> None:
             if self._closing:
                 raise _closed()
-            progress(stage, share)
+            if job.stopped and not self._wanted(name):
+                raise LocalModelError(f"Loading {name} was given up.", hint="Ask again to load it.")
+            progress(stage, share, plan)
 
         model = self._load(name, report)
         self._held = (name, model)
         return model
+
+    def _wanted(self, name: str) -> bool:
+        """Whether anybody else waits for this model."""
+        with self._changed:
+            return any(waiting.request.model == name for waiting in self._queue)
 
     def _drop(self) -> None:
         if self._held is not None:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
-from backend.local import demo, hub, plan, tiny
+from backend.local import demo, hub, plan, tiny, zero_gpu
 from backend.local.checkpoint import check_weights, read_tokenizer
 from backend.local.drafting import measure
 from backend.local.facts import thinking_of
@@ -63,6 +63,7 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
     planned = plan.make(asked, folder, dtype)
     check_weights(asked.name, folder)
     tokenizer = read_tokenizer(asked.name, folder)
+    report("loading", 0.0, planned.sentence())
     log.info("%s: %s", asked.name, planned.sentence())
     model = _weights(planned, folder, report)
     made = ready(asked, planned, model, tokenizer, folder)
@@ -86,7 +87,7 @@ def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: P
         chunk_tokens=_chunk_tokens(planned.devices[0], model.num_parameters()),
         network=network,
         prefixes=Prefixes(int(min(_MOST_PREFIX_BYTES, _PREFIX_SHARE * plan.free_bytes(planned.devices)))),
-        drafting=measure(network),
+        drafting=None if zero_gpu.is_here() else measure(network),  # there the GPU comes only with the first question
         plan=planned,
     )
 
@@ -111,7 +112,8 @@ def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: P
 
 
 def _stepping(network: Stack) -> Network:
-    return Graphed(network) if network.device.type == "cuda" else network
+    """With its steps captured where that pays: not on ZeroGPU, where each answer has a new process."""
+    return Graphed(network) if network.device.type == "cuda" and not zero_gpu.is_here() else network
 
 
 def _is_packed(planned: plan.Plan) -> bool:

@@ -6,32 +6,44 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from tqdm.std import tqdm  # type: ignore[import-untyped]
 
 log = logging.getLogger(__name__)
 
 Stage = Literal["fetching", "converting", "loading"]
-Report = Callable[[Stage, float | None], None]
-"""Called with a stage and its share in 0..1, `None` where nobody knows."""
-Cancelled = Callable[[], bool]
+
+
+class Report(Protocol):
+    """Called with a stage and its share in 0..1, `None` where nobody knows; `plan` says once what the load takes."""
+
+    def __call__(self, stage: Stage, share: float | None, plan: str | None = None, /) -> None: ...
+
+
+def unheard(stage: Stage, share: float | None, plan: str | None = None, /) -> None:
+    """A report that nobody listens to."""
+
+
+Tell = Callable[[Stage, float | None, str | None], None]
 
 
 class Progress:
     """Hands each whole per cent on once, and each tenth to the log."""
 
-    def __init__(self, name: str, tell: Report) -> None:
+    def __init__(self, name: str, tell: Tell) -> None:
         self._name, self._tell = name, tell
+        self._plan: str | None = None
         self._last: tuple[Stage, int | None] | None = None
 
-    def __call__(self, stage: Stage, share: float | None) -> None:
+    def __call__(self, stage: Stage, share: float | None, plan: str | None = None) -> None:
+        self._plan = plan or self._plan
         percent = None if share is None else int(100 * min(max(share, 0.0), 1.0))
         if (stage, percent) == self._last:
             return
         before = self._last
         self._last = (stage, percent)
-        self._tell(stage, None if percent is None else percent / 100)
+        self._tell(stage, None if percent is None else percent / 100, self._plan)
         if before is None or before[0] != stage or (percent or 0) // 10 != (before[1] or 0) // 10:
             log.info("%s: %s%s", self._name, stage, "" if percent is None else f" {percent} %")
 

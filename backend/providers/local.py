@@ -12,12 +12,12 @@ from pathlib import Path
 
 from backend.catalogue import Capabilities, catalogue
 from backend.errors import BackendError, LocalModelError
-from backend.local import demo, hub, tiny
+from backend.local import demo, hub, tiny, zero_gpu
 from backend.local.engine import Engine
 from backend.local.facts import Facts, read_facts
 from backend.local.model import LoadedModel
 from backend.local.names import DEMO, FOUR_BIT, parse
-from backend.local.progress import Report
+from backend.local.progress import Report, unheard
 from backend.provider import HeldModel, ListedModel
 from backend.types import ChatRequest, Event, Finished, Started
 
@@ -101,7 +101,7 @@ class LocalProvider:
             if asked.kind == "demo" and not demo.is_there(self._models):
                 return "96 MB to fetch once, then 0.3 GB of weights in 16 bits."
             places = {"demo": self._models / demo.FOLDER, "tiny": tiny.FOLDER, "folder": Path(asked.place)}
-            folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, lambda stage, share: None)
+            folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, unheard)
             return f"{plan.make(asked, folder).sentence()}."
 
         return await asyncio.to_thread(planned)
@@ -134,7 +134,8 @@ class LocalProvider:
         from backend.local.generation import generate
 
         spec = catalogue().capabilities("local", request.model.removesuffix(FOUR_BIT)).parameters["max_tokens"]
-        return generate(loaded, request, int(spec.default or spec.max), stopped)
+        answer = zero_gpu.serve if zero_gpu.is_here() else generate
+        return answer(loaded, request, int(spec.default or spec.max), stopped)
 
 
 def _release() -> None:

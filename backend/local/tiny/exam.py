@@ -68,8 +68,9 @@ def main() -> None:
     told = options.parse_args()
     from backend.local.loading import load
     from backend.local.names import parse
+    from backend.local.progress import unheard
 
-    loaded = load(parse(told.model.removeprefix("local:")), Path(), allow_fetch=False, report=lambda stage, share: None)
+    loaded = load(parse(told.model.removeprefix("local:")), Path(), allow_fetch=False, report=unheard)
     for task, share in marks(loaded, told.each).items():
         print(f"{task:<12}{100 * share:6.1f} %")  # noqa: T201
 
