@@ -96,14 +96,14 @@ class Decoder:
         with _without_onednn() if self._lean else nullcontext():
             found = self._step() if self._drafts == 0 else self._leap()
         self._found = [chosen.token for chosen in found]
-        for token in self._found:
-            self._sampler.told(token)
+        self._sampler.told(*self._found)
         self._pending = self._found[-1]
         return found
 
     def cut(self, unused: int) -> None:
-        """The last `unused` tokens of what `next` just gave, fewer than all, are not taken. They still count for the penalties."""
+        """The last `unused` tokens of what `next` just gave, fewer than all, are not taken."""
         if unused:
+            self._sampler.taken_back(unused)
             self._state.keep(self._state.stepped - unused)
             self._before, self._recent = self._state.hidden, self._recent[: self._state.stepped]
             self._pending = self._found[-1 - unused]
@@ -111,8 +111,7 @@ class Decoder:
     def force(self, ids: Sequence[int]) -> None:
         """These tokens come next, chosen by nobody."""
         self._read([self._pending, *ids[:-1]])
-        for token in ids:
-            self._sampler.told(token)
+        self._sampler.told(*ids)
         self._pending = ids[-1]
 
     @torch.inference_mode()
@@ -143,18 +142,15 @@ class Decoder:
         """Guesses ahead, verifies all guesses in one forward, and takes back what did not come true."""
         state, device = self._state, self._net.device
         drafts: list[int] = []
-        guesses: list[torch.Tensor] = []
         if self._before is not None:
             ids, hidden = torch.tensor([*self._recent[1:], self._pending], device=device), self._before
             start = state.length + 1 - len(ids)
             for _ in range(self._drafts):
                 scores, hidden = self._net.draft(ids, hidden, state, start)
-                token, guess = self._sampler.draft(scores, drafts)
-                drafts.append(token)
-                guesses.append(guess)
-                start, ids = start + len(ids), torch.tensor([token], device=device)
+                drafts.append(self._sampler.choose(scores, drafts))
+                start, ids = start + len(ids), torch.tensor(drafts[-1:], device=device)
         scores = self._net(torch.tensor([self._pending, *drafts], device=device), state, logits=len(drafts) + 1)
-        found = self._sampler.verify(scores, drafts, guesses)
+        found = self._sampler.verify(scores, drafts)
         self.forwards, self.drafted, self.accepted = self.forwards + 1, self.drafted + len(drafts), self.accepted + len(found) - 1
         self.first_drafted += bool(drafts)
         self.first_accepted += len(found) > 1

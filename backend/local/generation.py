@@ -31,13 +31,12 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     answer = Answer(decode, prompt, think=loaded.think, end_ids=loaded.end_ids, stops=parameters.stop)
-    sampling = Sampling.of(parameters, loaded.model.generation_config)
     decoder = Decoder(
         loaded,
         prompt.ids,
-        sampling,
+        Sampling.of(parameters, loaded.model.generation_config),
         borders=prompt.borders,
-        drafts=_drafts(loaded, parameters, sampling),
+        drafts=_drafts(loaded, parameters),
         detail=request.detail is not None,
     )
     closing = tokenizer(_CLOSING, add_special_tokens=False)["input_ids"] if parameters.thinking_budget is not None else []
@@ -68,17 +67,11 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
     yield Finished("stop" if answer.finished else "length", _usage(answer.usage(loaded.thinking), decoder))
 
 
-def _drafts(loaded: LoadedModel, parameters: GenerationParameters, sampling: Sampling) -> int:
-    """How many tokens to guess ahead: what was asked for, else what was measured to be fastest.
-
-    Guessing draws from the random numbers in another order, and the measurement differs from load to load: with a seed nothing is
-    guessed unless asked for, so that one seed gives one text.
-    """
+def _drafts(loaded: LoadedModel, parameters: GenerationParameters) -> int:
+    """How many tokens to guess ahead: what was asked for, else what was measured to be fastest. The text is the same."""
     if parameters.draft_tokens is not None:
         return parameters.draft_tokens
-    if loaded.drafting is None or (sampling.seed is not None and not sampling.greedy):
-        return 0
-    return loaded.drafting.best()
+    return 0 if loaded.drafting is None else loaded.drafting.best()
 
 
 def _learn(loaded: LoadedModel, decoder: Decoder) -> None:

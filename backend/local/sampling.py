@@ -1,12 +1,17 @@
-"""From scores to the next token: penalties, temperature and limits as probabilities, and how one is drawn from them.
+"""From scores to the next token: penalties, temperature and limits as probabilities, and a draw that depends on the seed and the place.
 
 Penalties and limits do what transformers' processors of the same names do, in the order of its `generate`; the presence penalty is
-that of vLLM and OpenAI: it counts what was generated, not the prompt. Written as probabilities because speculative
-decoding needs both whole distributions.
+that of vLLM and OpenAI: it counts what was generated, not the prompt.
+
+A token is drawn as the largest of p / e, with e drawn anew from Exp(1) for each token of the vocabulary: that is distributed as p (the
+exponential race, or Gumbel-max trick). The e of a place in the answer come from the seed and that place alone. So a guess drawn from the
+MTP head's distribution with the same e mostly agrees with the model's own draw, and whether or not anything was guessed, the text is
+the same (a coupling in place of the rejection step of Leviathan et al. 2023; see Daliri et al. 2024).
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -18,6 +23,7 @@ from backend.types import GenerationParameters
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
+_64_BITS = (1 << 64) - 1
 COLDEST = 1e-4  # below this temperature the most likely token is taken, which is what it means
 
 
@@ -57,74 +63,69 @@ class Sampling:
 
 
 class Sampler:
-    """Chooses the tokens of one answer. `prompt` and what is `told` since count for the penalties.
+    """Chooses the tokens of one answer. `prompt` and what is `told` since count for the penalties, the latter also as the place.
 
     Scores are [vocabulary] in fp32. The methods that take `after` count these tokens too, as if they had been told.
     """
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], vocabulary: int, device: torch.device) -> None:
         self._s = sampling
+        self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._random = torch.Generator(device=device)
-        if sampling.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(sampling.seed)
-        self._present = self._generated = None
-        if sampling.repetition_penalty != 1.0:
-            self._present = torch.zeros(vocabulary, dtype=torch.bool, device=device)
-            self._present[torch.tensor(prompt, device=device)] = True
-        if sampling.presence_penalty != 0.0:
-            self._generated = torch.zeros(vocabulary, dtype=torch.bool, device=device)
+        self._told: list[int] = []
+        self._prompt, self._vocabulary, self._device = list(prompt), vocabulary, device
+        self._mark_seen()
 
-    def told(self, token: int) -> None:
-        """This token is part of the answer."""
+    def told(self, *tokens: int) -> None:
+        """These tokens are part of the answer."""
+        self._told += tokens
         for seen in (self._present, self._generated):
             if seen is not None:
-                seen[token] = True
+                seen[list(tokens)] = True
 
-    def choose(self, scores: torch.Tensor) -> int:
-        scores = self._penalised(scores, ())
-        return int(scores.argmax()) if self._s.greedy else self._draw(self._limited(scores))
+    def taken_back(self, count: int) -> None:
+        """The last `count` tokens are not part of the answer after all."""
+        if count:
+            del self._told[-count:]
+            self._mark_seen()
 
-    def probabilities(self, scores: torch.Tensor, after: Sequence[int] = ()) -> torch.Tensor:
-        """[vocabulary]; all of it on one token where the choice is greedy."""
+    def choose(self, scores: torch.Tensor, after: Sequence[int] = ()) -> int:
+        """The next token, or a guess of it where the scores are an MTP head's."""
         scores = self._penalised(scores, after)
+        if self._s.greedy:
+            return int(scores.argmax())
+        return int((self._limited(scores) / self._race(len(self._told) + len(after))).argmax())
+
+    def verify(self, scores: torch.Tensor, drafts: Sequence[int]) -> list[int]:
+        """The tokens that follow: the first drafts that came true, and one more. scores [drafts + 1, vocabulary]."""
+        found: list[int] = []
+        for place in range(len(drafts) + 1):
+            found.append(self.choose(scores[place], found))
+            if place == len(drafts) or found[-1] != drafts[place]:
+                break
+        return found
+
+    def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
+        """What the next token is drawn from: [vocabulary]; all of it on one token where the choice is greedy."""
+        scores = self._penalised(scores, ())
         if self._s.greedy:
             return torch.zeros_like(scores).index_fill_(0, scores.argmax(), 1.0)
         return self._limited(scores)
 
-    def draft(self, scores: torch.Tensor, after: Sequence[int]) -> tuple[int, torch.Tensor]:
-        """A token of a guess, and the distribution that it was drawn from."""
-        distribution = self.probabilities(scores, after)
-        return int(distribution.argmax()) if self._s.greedy else self._draw(distribution), distribution
+    def _race(self, place: int) -> torch.Tensor:
+        """Exp(1) for each token, from the seed and the place."""
+        self._random.manual_seed(_mixed(self._seed, place))
+        drawn = torch.empty(self._vocabulary, dtype=torch.float32, device=self._device)
+        return drawn.exponential_(generator=self._random).clamp_min_(torch.finfo(torch.float32).tiny)
 
-    def verify(self, scores: torch.Tensor, drafts: Sequence[int], guesses: Sequence[torch.Tensor]) -> list[int]:
-        """The tokens that follow: some first drafts, as they are, and one more. scores [drafts + 1, vocabulary].
-
-        Speculative sampling (Leviathan et al. 2023; Chen et al. 2023): a draft x stays with probability min(1, p(x) / q(x)); the
-        first that does not stay is replaced by a draw from max(0, p - q), so that each token is distributed as p, as without drafts.
-        """
-        kept: list[int] = []
-        for place, (draft, guess) in enumerate(zip(drafts, guesses, strict=True)):
-            if self._s.greedy:
-                chosen = int(self._penalised(scores[place], kept).argmax())
-                kept.append(chosen)
-                if chosen != draft:
-                    return kept
-                continue
-            wanted = self.probabilities(scores[place], kept)
-            luck = torch.rand((), generator=self._random, device=scores.device)
-            if bool(luck * guess[draft] < wanted[draft]):
-                kept.append(draft)
-                continue
-            kept.append(self._draw((wanted - guess).clamp_min_(0.0)))
-            return kept
-        last = self._penalised(scores[len(drafts)], kept)
-        kept.append(int(last.argmax()) if self._s.greedy else self._draw(self._limited(last)))
-        return kept
-
-    def _draw(self, weights: torch.Tensor) -> int:
-        return int(torch.multinomial(weights, 1, generator=self._random))
+    def _mark_seen(self) -> None:
+        self._present = self._generated = None
+        if self._s.repetition_penalty != 1.0:
+            self._present = torch.zeros(self._vocabulary, dtype=torch.bool, device=self._device)
+            self._present[self._prompt + self._told] = True
+        if self._s.presence_penalty != 0.0:
+            self._generated = torch.zeros(self._vocabulary, dtype=torch.bool, device=self._device)
+            self._generated[self._told] = True
 
     def _penalised(self, scores: torch.Tensor, after: Sequence[int]) -> torch.Tensor:
         if self._present is not None:
@@ -139,7 +140,7 @@ class Sampler:
         if not after:
             return seen
         more = seen.clone()
-        more[torch.tensor(after, device=seen.device)] = True
+        more[list(after)] = True
         return more
 
     def _limited(self, scores: torch.Tensor) -> torch.Tensor:
@@ -156,3 +157,11 @@ class Sampler:
         if s.min_p > 0.0:
             chances = torch.where(chances >= s.min_p * chances[0], chances, 0.0)
         return torch.zeros_like(scores).scatter_(0, places, chances / chances.sum())
+
+
+def _mixed(seed: int, place: int) -> int:
+    """One 63-bit number from two, by the finaliser of SplitMix64 (Steele et al. 2014): near inputs, unrelated outputs."""
+    x = (seed + (place + 1) * 0x9E3779B97F4A7C15) & _64_BITS
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _64_BITS
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _64_BITS
+    return (x ^ (x >> 31)) >> 1

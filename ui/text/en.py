@@ -145,7 +145,7 @@ class English:
     }
     parameter_hints = {
         "thinking_budget": "0 = no limit",
-        "draft_tokens": "tokens guessed by the model's own head, -1 = what is fastest here; with 0 none, the answer stays the same",
+        "draft_tokens": "by the model's own head: -1 = as many as are fastest here, 0 = none. The text stays the same",
         "seed": "-1 = a new one each time; the one used is kept",
         "stop": "one a line, at most {n}",
         "extra": "fields added to the request as they are",
