@@ -1,4 +1,4 @@
-"""Memory of a local model: what an allocation failure looks like, giving it back."""
+"""Memory of a local model: what a failed allocation and a failed GPU look like, giving it back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 
 import torch
 
-from backend.errors import OutOfMemory
+from backend.errors import LocalModelError, OutOfMemory
 
 _HINT = "Close other programs, choose a smaller model, or use a hosted one or a server."
 
@@ -23,6 +23,13 @@ def as_out_of_memory(error: Exception) -> OutOfMemory | None:
         or (type(error) is RuntimeError and "DefaultCPUAllocator" in str(error))
     )
     return OutOfMemory("This machine ran out of memory.", hint=_HINT) if failed else None
+
+
+def as_gpu_lost(error: Exception) -> LocalModelError | None:
+    """The error for people where the GPU itself failed; nothing more can be computed on it in this process."""
+    if not isinstance(error, torch.AcceleratorError):
+        return None
+    return LocalModelError("The GPU failed while it computed.", hint="Restart the app. If it happens again, the driver's log says more.")
 
 
 def release() -> None:

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backend.catalogue import Thinking
-from backend.local.drafting import Drafting
-from backend.local.network import Network
-from backend.local.prefixes import Prefixes
 from backend.local.prompt import ThinkTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from backend.local.drafting import Drafting
+    from backend.local.network import Network
     from backend.local.network.state import State
     from backend.local.plan import Plan
+    from backend.local.prefixes import Prefixes
 
 
 @dataclass(frozen=True)

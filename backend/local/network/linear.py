@@ -14,7 +14,7 @@ class RmsNorm:
     """
 
     def __init__(self, weight: torch.Tensor, eps: float) -> None:
-        width = weight.shape[-1]
+        width, self.device = weight.shape[-1], weight.device
         self._weight, self._eps = weight.detach().float() * width**0.5, eps * width
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

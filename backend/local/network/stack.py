@@ -61,11 +61,11 @@ class Stack:
         x = self.embed(ids)
         for layer, kept in zip(self.layers, state.layers, strict=False):  # an MTP head's is one more
             x = layer(x.to(layer.device), kept, places[layer.device], routings)
-        return self._norm(x)
+        return self._norm(x.to(self._norm.device))
 
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self._lm_head(hidden)
-        return scores.float()
+        scores: torch.Tensor = self._lm_head(hidden.to(self._lm_head.weight.device))
+        return scores.float().to(self.device)
 
     def draft(self, ids: torch.Tensor, hidden: torch.Tensor, state: State, start: int) -> tuple[torch.Tensor, torch.Tensor]:
         raise NotImplementedError("there is no MTP head")
