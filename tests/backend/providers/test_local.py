@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from backend.errors import BadInput, ContextTooLong, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
+from backend.errors import BackendError, BadInput, ContextTooLong, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
 from backend.provider import ListsModels
 from backend.providers.local import LocalProvider
 from backend.types import ChatRequest, Finished, GenerationParameters, Message, Started, TextDelta, Waiting
@@ -45,6 +45,12 @@ def always(loaded):
 async def all_of(provider, request):
     async with aclosing(provider.stream(request)) as events:
         return [event async for event in events]
+
+
+def held(provider):
+    """The name of the model in memory."""
+    found = provider.held()
+    return None if found is None else found.name.removeprefix("local:")
 
 
 async def until(condition):
@@ -98,9 +104,9 @@ async def test_events_come_in_order(tmp_path):
         return scripted("Xin chào" + END)
 
     async with provided(tmp_path, load) as provider:
-        assert provider.loaded is None
+        assert held(provider) is None
         events = await all_of(provider, ask())
-        assert provider.loaded == "demo"
+        assert held(provider) == "demo"
     assert events[0] == Started("demo")
     waits = [e for e in events if isinstance(e, Waiting)]
     assert waits[:2] == [Waiting("loading", share=0.5, detail="fetching"), Waiting("loading", share=1.0, detail="loading")]
@@ -156,16 +162,16 @@ async def test_a_folder_is_loaded_and_one_seed_gives_one_text(tmp_path):
 
 # ---- stopping
 async def test_a_stop_in_the_answer_is_instant_and_ends_within_a_token(tmp_path):
-    gate = threading.Semaphore(4)
+    gate = threading.Semaphore(5)
     loaded = scripted("on and on and ", gate=gate)
     async with provided(tmp_path, always(loaded)) as provider:
         stream = Stream(provider)
         await stream.upto(TextDelta)
-        await until(lambda: loaded.model.forwards == 4)  # the fifth waits at the gate
+        await until(lambda: loaded.model.forwards == 5)  # the sixth waits at the gate
         await stream.close()  # returns though the model is in the middle of a token
         gate.release(1000)
         assert (await all_of(provider, ask(max_tokens=1)))[-1].usage.output_tokens == 1
-        assert loaded.model.forwards <= 5 + 2  # the one under way, and the second request's own two
+        assert loaded.model.forwards <= 6 + 3  # the one under way, and the second request's own three
 
 
 async def test_a_stop_while_the_prompt_is_read_ends_within_a_chunk(tmp_path):
@@ -186,7 +192,7 @@ async def test_a_cancelled_reader_stops_the_engine_too(tmp_path):
     loaded = scripted("on and ", gate=gate)
     async with provided(tmp_path, always(loaded)) as provider:
         reader = asyncio.create_task(all_of(provider, ask()))
-        await until(lambda: provider.loaded is not None)
+        await until(lambda: held(provider) is not None)
         reader.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reader
@@ -213,12 +219,76 @@ async def test_a_stop_while_the_model_loads_is_instant_and_the_model_is_there_fo
         assert loads == ["demo"]
 
 
+async def test_a_stop_gives_a_load_up_and_frees_what_was_loaded_unless_somebody_else_waits_for_it(tmp_path):
+    stopped, given_up, kept = threading.Event(), [], []
+
+    def load(name, report):
+        weights = torch.zeros(10)
+        kept.append(weakref.ref(weights))
+        report("loading", 0.1)
+        assert stopped.wait(20)
+        try:
+            report("loading", 0.2)
+        except BackendError as error:
+            given_up.append(error)
+            raise
+        return scripted("x" + END)
+
+    async with provided(tmp_path, load) as provider:
+        stream = Stream(provider)
+        await stream.upto(Waiting, stage="loading")
+        await stream.close()
+        stopped.set()
+        await until(lambda: given_up and kept[0]() is None)
+        assert "given up" in given_up[0].message and held(provider) is None
+        stopped.clear()
+        first, second = Stream(provider), Stream(provider)
+        await first.upto(Waiting, stage="loading")
+        await second.upto(Waiting, stage="queued")
+        await first.close()
+        stopped.set()
+        assert said(await second.rest())[1] == "x"
+        assert len(given_up) == 1 and len(kept) == 2
+
+
+async def test_what_a_load_takes_is_told_while_it_loads(tmp_path):
+    def load(name, report):
+        report("fetching", 0.5)
+        report("loading", 0.0, "9 MB of weights")
+        report("loading", 0.5)
+        return scripted("x" + END)
+
+    async with provided(tmp_path, load) as provider:
+        told = [(e.detail, e.share) for e in await all_of(provider, ask()) if isinstance(e, Waiting) and e.stage == "loading"]
+    assert told == [("fetching", 0.5), ("9 MB of weights", 0.0), ("9 MB of weights", 0.5)]
+
+
+async def test_the_tiny_model_answers_and_says_what_it_takes(tmp_path):
+    async with provided(tmp_path) as provider:
+        assert (await provider.capabilities("qwen3-next-tiny")).parameters["draft_tokens"].max == 3
+        assert "free" in await provider.plan("qwen3-next-tiny")
+        events = await all_of(provider, ask("What is 12 + 30?", model="qwen3-next-tiny", draft_tokens=2))
+        trace, answer = said(events)
+        assert "Ones: 2+0=2" in trace and answer == "12 + 30 = 42"
+        assert events[-1].usage.accepted_tokens > 0
+        shown = provider.held()
+        assert shown.name == "local:qwen3-next-tiny" and shown.steps == "eager" and "%" in shown.guesses
+
+
+@pytest.mark.parametrize(("model", "error"), [("/no/such/folder", ModelLoadError), (" ", UnknownModel)])
+async def test_a_plan_that_cannot_be_made_says_why(tmp_path, model, error):
+    async with provided(tmp_path) as provider:
+        with pytest.raises(error) as caught:
+            await provider.plan(model)
+    assert caught.value.hint
+
+
 async def test_the_thread_never_waits_for_a_reader(tmp_path):
     loaded = scripted("on and ")
     async with provided(tmp_path, always(loaded)) as provider:
         stream = Stream(provider, ask(max_tokens=300))
         await stream.upto(Waiting, stage="reading")
-        await until(lambda: loaded.model.forwards == 301)  # all of it, though nobody reads
+        await until(lambda: loaded.model.forwards == 302)  # all of it, though nobody reads
         assert (await stream.rest())[-1].usage.output_tokens == 300
 
 
@@ -238,7 +308,7 @@ async def test_requests_wait_in_order_and_see_their_places_change(tmp_path):
         assert isinstance((await first.rest())[-1], Finished)
         assert (await fourth.next()) == Waiting("queued", position=1)
         assert said(await second.rest())[1] == said(await fourth.rest())[1] == "x"
-        assert loaded.model.forwards == 3 * 3
+        assert loaded.model.forwards == 3 * 4
 
 
 async def test_a_request_behind_a_finished_one_is_not_told_to_queue(tmp_path):
@@ -262,7 +332,7 @@ async def test_another_model_takes_the_place_of_the_first(tmp_path):
     async with provided(tmp_path, load) as provider:
         for name in ("demo", "demo", "a/b", "demo"):
             await all_of(provider, ask(model=name))
-            assert provider.loaded == name
+            assert held(provider) == name
     assert seen_at_load == [[], [], []]
 
 
@@ -277,7 +347,7 @@ async def test_unloading_frees_the_model_and_the_next_request_loads_again(tmp_pa
         await provider.unload()
         await all_of(provider, ask())
         await provider.unload()
-        assert provider.loaded is None and loads[0]() is None
+        assert held(provider) is None and loads[0]() is None
         assert said(await all_of(provider, ask()))[1] == "x"
         assert len(loads) == 2
 
@@ -289,11 +359,11 @@ async def test_unloading_waits_for_the_present_answer(tmp_path):
         await stream.upto(Waiting, stage="reading")
         unloading = asyncio.create_task(provider.unload())
         await asyncio.sleep(0.02)
-        assert not unloading.done() and provider.loaded == "demo"
+        assert not unloading.done() and held(provider) == "demo"
         gate.release(1000)
         assert isinstance((await stream.rest())[-1], Finished)
         await unloading
-        assert provider.loaded is None
+        assert held(provider) is None
 
 
 # ---- errors
@@ -304,6 +374,7 @@ async def test_unloading_waits_for_the_present_answer(tmp_path):
         (RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
         (MemoryError(), OutOfMemory),
         (RuntimeError("probability tensor contains nan"), LocalModelError),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), LocalModelError),
     ],
 )
 async def test_a_failing_model_is_said_and_the_engine_goes_on(tmp_path, error, expected):
@@ -314,6 +385,7 @@ async def test_a_failing_model_is_said_and_the_engine_goes_on(tmp_path, error, e
             await all_of(provider, ask())
         assert type(caught.value) is expected and caught.value.hint
         assert caught.value.__cause__ is error
+        assert isinstance(error, torch.AcceleratorError) is ("GPU failed" in caught.value.message)
         loaded.model.fails_with = None
         assert said(await all_of(provider, ask()))[1] == "x"
 
@@ -330,7 +402,7 @@ async def test_a_failed_load_is_raised_and_tried_again_next_time(tmp_path):
     async with provided(tmp_path, load) as provider:
         with pytest.raises(ModelLoadError, match="Broken"):
             await all_of(provider, ask())
-        assert provider.loaded is None
+        assert held(provider) is None
         assert said(await all_of(provider, ask()))[1] == "x"
 
 
@@ -362,7 +434,7 @@ async def test_a_missing_folder_and_weights_that_may_not_be_fetched_are_said(tmp
             await all_of(provider, ask(model=str(tmp_path / "nowhere")))
         with pytest.raises(ModelLoadError, match="switched off"):
             await all_of(provider, ask())
-        assert await provider.list_models() == []
+        assert [m.id for m in await provider.list_models()] == ["qwen3-next-tiny"]
 
 
 async def test_a_public_host_loads_nothing_its_owner_did_not_choose_and_reads_none(tmp_path):
@@ -389,7 +461,7 @@ async def test_closing_ends_what_runs_and_what_waits_and_frees_the_model(tmp_pat
         with pytest.raises(LocalModelError, match="closed"):
             await stream.rest()
     assert loaded.model.forwards <= 2
-    assert provider.loaded is None
+    assert held(provider) is None
     assert not any(t.name == "local engine" and t.is_alive() for t in threading.enumerate())
     with pytest.raises(LocalModelError, match="closed"):
         await all_of(provider, ask())
@@ -417,10 +489,10 @@ async def test_closing_gives_a_load_up(tmp_path):
 
 
 # ---- what it can do
-async def test_the_demo_is_listed(tmp_path):
+async def test_the_demo_and_the_tiny_model_are_listed(tmp_path):
     async with provided(tmp_path) as provider:
         assert isinstance(provider, ListsModels)
-        assert [(m.id, m.context_tokens) for m in await provider.list_models()] == [("demo", 8192)]
+        assert [(m.id, m.context_tokens) for m in await provider.list_models()] == [("demo", 8192), ("qwen3-next-tiny", 4096)]
 
 
 @pytest.mark.parametrize(
