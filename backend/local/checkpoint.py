@@ -86,6 +86,8 @@ def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # missing files, broken JSON, an unknown class: each raises something else
         raise ModelLoadError(f"{name} has no tokenizer that can be read.", hint="Fetch the checkpoint again.") from error
+    if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # some classes build an empty one where there are no files
+        raise ModelLoadError(f"{name} has no tokenizer that can be read.", hint="Fetch the checkpoint again.")
     if not tokenizer.chat_template:
         raise ModelLoadError(
             f"{name} has no chat template: it is a base model, made to be trained on.",

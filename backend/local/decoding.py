@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from backend.local.model import LoadedModel
+from backend.local.network.delta import LONGEST_STEP
 from backend.local.network.experts import Routing
 from backend.local.sampling import Sampler, Sampling
 from backend.local.widened import reads_in_fp32, widened
@@ -51,7 +52,7 @@ class Decoder:
         self._net, self._chunk = loaded.network, loaded.chunk_tokens
         self._prefixes = loaded.prefixes if loaded.network.reusable else None
         self._prompt, self._borders = list(prompt), sorted({b for b in borders if 0 < b < len(prompt)})
-        self._drafts = 0 if detail or not self._net.drafts else drafts
+        self._drafts = 0 if detail or not self._net.drafts else min(drafts, LONGEST_STEP - 1)
         self._detail = detail
         self._state = loaded.working_state(_FIRST_ROOM)
         self._state.wants_hidden = self._net.drafts

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from backend.local.network import Network
 
 MOST_DRAFTS = 3
+_FIRST_SEEN, _FIRST_RIGHT = 10.0, 7.0
+_FADE = 0.95
 _TIMES = 5
 _BEFORE_TOKENS = 64
 
@@ -26,8 +28,13 @@ class Drafting:
 
     step_s: tuple[float, ...]
     draft_s: float
-    seen: float = 10.0
-    right: float = 7.0
+    seen: float = _FIRST_SEEN
+    right: float = _FIRST_RIGHT
+
+    def learn(self, seen: int, right: int) -> None:
+        """Of one answer. Old counts fade towards the first guess, so that guessing is tried again after a while without it."""
+        self.seen = _FADE * self.seen + (1 - _FADE) * _FIRST_SEEN + seen
+        self.right = _FADE * self.right + (1 - _FADE) * _FIRST_RIGHT + right
 
     @property
     def acceptance(self) -> float:

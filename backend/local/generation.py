@@ -76,8 +76,7 @@ def _drafts(loaded: LoadedModel, parameters: GenerationParameters) -> int:
 
 def _learn(loaded: LoadedModel, decoder: Decoder) -> None:
     if loaded.drafting is not None:
-        loaded.drafting.seen += decoder.first_drafted
-        loaded.drafting.right += decoder.first_accepted
+        loaded.drafting.learn(decoder.first_drafted, decoder.first_accepted)
 
 
 def _usage(usage: Usage, decoder: Decoder) -> Usage:

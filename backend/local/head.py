@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers.modeling_layers import MtpModel
 
 from backend.errors import ModelLoadError
@@ -64,16 +64,18 @@ def load_head(name: str, model: Qwen3NextForCausalLM, folder: Path, *, packed: b
     """
     device = model.model.norm.weight.device
     with ExitStack() as closing:
-        tensors = Tensors(folder, closing, str(device))
-        if not len(tensors):
-            return None
-        config = model.config
-        config.num_mtp_layers, config.mtp_layer_types = 1, ["full_attention"]
-        with torch.device("meta"):
-            head = MtpModel(model, 1)
         try:
+            tensors = Tensors(folder, closing, str(device))
+            if not len(tensors):
+                return None
+            config = model.config
+            config.num_mtp_layers, config.mtp_layer_types = 1, ["full_attention"]
+            with torch.device("meta"):
+                head = MtpModel(model, 1)
             _fill(head, tensors, model.dtype, packed=packed)
-        except (KeyError, RuntimeError) as error:
+        except SafetensorError as error:
+            raise ModelLoadError(f"A weight file of {name} is damaged or cut short.", hint="Fetch the checkpoint again.") from error
+        except (KeyError, RuntimeError, ValueError) as error:
             raise ModelLoadError(
                 f"The MTP head of {name} is incomplete or of another shape.", hint="Fetch the checkpoint again."
             ) from error
@@ -89,12 +91,16 @@ def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool)
     for key in tensors:
         if _EXPERT.fullmatch(key) is None:
             target = _NAMES.get(key) or key.replace(f"{DRAFT_PREFIX}layers.0.", "layers.0.mtp_block.")
+            if target not in wanted:
+                raise KeyError(key)
             _put(head, target, tensors[key].to(dtype))
             wanted.discard(target)
     for name in sorted(n for n in wanted if ".experts." in n):
         target, _, stack = name.rpartition(".")
         source = target.replace("layers.0.mtp_block.", f"{DRAFT_PREFIX}layers.0.")
         whole = _stack(tensors, source, stack, dtype)
+        if whole.shape != getattr(head.get_submodule(target), stack).shape:
+            raise RuntimeError(f"{name}: {tuple(whole.shape)}")
         if packed:
             codes, scales = pack(whole)
             head.get_submodule(target).register_buffer(stack + SCALES, scales)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -149,7 +149,21 @@ def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedMode
             f"{planned.name} is incomplete: {len(missing)} of its tensors are in no file.",
             hint="Fetch the checkpoint again.",
         )
+    _check_packed(planned.name, model)
     return model  # in eval mode already
+
+
+def _check_packed(name: str, model: PreTrainedModel) -> None:
+    """transformers does not look at the shapes of packed weights."""
+    from backend.local.packed.experts import shape_of
+    from backend.local.packed.storage import STACKS, is_experts
+
+    for path, module in model.named_modules():
+        for stack in STACKS if is_experts(module) else ():
+            codes: torch.Tensor = getattr(module, stack)
+            rows, columns = shape_of(module, stack)
+            if codes.dtype == torch.uint8 and codes.shape != (int(cast(Any, module).num_experts), rows * columns // 2):
+                raise ModelLoadError(f"The packed weights of {name} are damaged: {path}.{stack} has another shape.", hint="Pack it again.")
 
 
 def _load_error(name: str, error: Exception) -> ModelLoadError:

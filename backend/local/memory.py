@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
+import sys
 
 import torch
 
@@ -32,8 +34,16 @@ def as_gpu_lost(error: Exception) -> LocalModelError | None:
     return LocalModelError("The GPU failed while it computed.", hint="Restart the app. If it happens again, the driver's log says more.")
 
 
+def _trim() -> None:
+    """The C library keeps what was freed unless it is told: 112 MB of 179 after packing a model of 66 MB (glibc, 2026-11-25)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def release() -> None:
     """Gives memory that nothing refers to any more back to the machine."""
     gc.collect()
+    _trim()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

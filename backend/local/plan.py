@@ -81,6 +81,11 @@ def planned_size(
         plan = _planned(asked, config, skeleton, devices, dtype, free, "as stored", float(stored_bytes))
         return _checked(plan, None)
     plain = _planned(asked, config, skeleton, devices, dtype, free, "plain", head_bytes)
+    odd = _odd_stack(skeleton)
+    if odd is not None:
+        if asked.four_bit:
+            raise ModelLoadError(f"{asked.name} cannot be packed in 4 bits: {odd}.", hint=f"Name it without {FOUR_BIT}.")
+        return _checked(plain, None)
     packed = _planned(asked, config, skeleton, devices, dtype, free, "4-bit", head_bytes * NF4_BYTES / 2)
     if asked.four_bit:
         return _checked(packed, None)
@@ -128,16 +133,18 @@ def _skeleton(name: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTra
 
 
 def _stacked(skeleton: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """The expert stacks that can be packed, by name."""
+    """The expert stacks, by name."""
     from backend.local.packed.storage import STACKS, is_experts
 
-    return {
-        f"{n}.{s}": getattr(m, s)
-        for n, m in skeleton.named_modules()
-        if is_experts(m)
-        for s in STACKS
-        if getattr(m, s).shape[-1] % _BLOCK == 0
-    }
+    return {f"{n}.{s}": getattr(m, s) for n, m in skeleton.named_modules() if is_experts(m) for s in STACKS}
+
+
+def _odd_stack(skeleton: PreTrainedModel) -> str | None:
+    """Why the expert stacks cannot be packed, `None` where they can: a block must not straddle two rows."""
+    for name, stack in _stacked(skeleton).items():
+        if stack.shape[-1] % _BLOCK:
+            return f"the rows of {name} are {stack.shape[-1]} wide, which is no multiple of {_BLOCK}"
+    return None
 
 
 def _planned(

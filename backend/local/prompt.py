@@ -73,8 +73,7 @@ def build(tokenizer: PreTrainedTokenizerBase, request: ChatRequest, think: Think
             content = mark + content
         turns.append({"role": message.role, "content": content})
     text = _render(tokenizer, turns, request.parameters.enable_thinking)
-    for mark, trace in traces.items():
-        text = text.replace(mark, trace)
+    text = _set_in(text, traces)
     thinking = think is not None and text.rstrip().endswith(OPEN)
     tail = ""
     if partial is not None:
@@ -85,16 +84,24 @@ def build(tokenizer: PreTrainedTokenizerBase, request: ChatRequest, think: Think
         thinking,
         closed=(text + tail).rstrip().endswith(CLOSE),
         goes_on=bool(tail),
-        borders=_borders(tokenizer, turns, text, quote, ids),
+        borders=_borders(tokenizer, turns, traces, text, quote, ids),
     )
 
 
-def _borders(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], text: str, quote: _Quote, ids: list[int]) -> tuple[int, ...]:
+def _set_in(text: str, traces: dict[str, str]) -> str:
+    for mark, trace in traces.items():
+        text = text.replace(mark, trace)
+    return text
+
+
+def _borders(
+    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], traces: dict[str, str], text: str, quote: _Quote, ids: list[int]
+) -> tuple[int, ...]:
     """Where the last few messages of people end, by rendering the conversation up to each of them without asking for an answer."""
     found = []
     for place in [n for n, turn in enumerate(turns) if turn["role"] == "user"][-_MOST_BORDERS:]:
         try:
-            until = _render(tokenizer, turns[: place + 1], None, asks=False)
+            until = _set_in(_render(tokenizer, turns[: place + 1], None, asks=False), traces)
         except RequestRejected:
             continue
         if text.startswith(until):

@@ -149,7 +149,10 @@ class Sampler:
         scores = scores / s.temperature
         if not (s.top_k or s.top_p < 1.0):
             chances = scores.softmax(-1)
-            return chances if s.min_p == 0.0 else torch.where(chances >= s.min_p * chances.max(), chances, 0.0)
+            if s.min_p == 0.0:
+                return chances
+            kept = torch.where(chances >= s.min_p * chances.max(), chances, 0.0)
+            return kept / kept.sum()
         best, places = scores.topk(min(s.top_k or all_tokens, all_tokens))
         chances = best.softmax(-1)  # the most likely first
         if s.top_p < 1.0:

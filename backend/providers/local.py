@@ -147,6 +147,10 @@ def _release() -> None:
 def _translated(error: Exception) -> BackendError:
     from backend.local.memory import as_gpu_lost, as_out_of_memory
 
-    return as_out_of_memory(error) or as_gpu_lost(error) or LocalModelError(
-        f"The local model failed ({type(error).__name__}).", hint="The log says more. Try again, or choose another model."
+    return (
+        as_out_of_memory(error)
+        or as_gpu_lost(error)
+        or LocalModelError(
+            f"The local model failed ({type(error).__name__}).", hint="The log says more. Try again, or choose another model."
+        )
     )

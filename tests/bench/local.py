@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from backend import ChatRequest, GenerationParameters, Message
 from backend.local import demo
 from backend.local.names import parse
+from backend.local.progress import unheard
 from tests.bench.servers import ROOT, machine
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ warm_up("local:demo").join()  # as while the first question is typed
 from backend.local.loading import load
 from backend.local.names import parse
 imported = time.perf_counter()
-load(parse("demo"), Path(sys.argv[1]), allow_fetch=False, report=lambda stage, share: None)
+load(parse("demo"), Path(sys.argv[1]), allow_fetch=False, report=unheard)
 print(imported - start, time.perf_counter() - imported)
 """
 
@@ -86,10 +87,10 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         models = told.models or Path(folder)
-        demo.ensure(models, allow_fetch=True, report=lambda stage, share: None)
+        demo.ensure(models, allow_fetch=True, report=unheard)
         imports_s, load_s = second_load(models, told.times)
         print(f"demo model, second load in a fresh process, median of {told.times}: imports {imports_s:.2f} s, then load {load_s:.2f} s")
-        loaded = load(parse("demo"), models, allow_fetch=False, report=lambda stage, share: None)
+        loaded = load(parse("demo"), models, allow_fetch=False, report=unheard)
         prompt, ours_s, theirs_s = answer_times(loaded, LONG_QUESTION, 1, told.times)
         print(
             f"demo model, first token after a prompt of {prompt} tokens, median of {told.times} in turn: ours {ours_s:.2f} s, "

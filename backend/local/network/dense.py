@@ -41,7 +41,7 @@ class Layer:
         self._widths = [p.out_features for p in (module.self_attn.q_proj, module.self_attn.k_proj, module.self_attn.v_proj)]
         self._normed = hasattr(module.self_attn, "q_norm")
         a, m = module.self_attn, module.mlp
-        packed = packed and not self._normed
+        packed = packed and not self._normed and module.self_attn.q_proj.bias is None
         self._qkv = Int4Linear([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight]) if packed else None
         self._o = Int4Linear([a.o_proj.weight]) if packed else None
         self._gate_up = Int4Linear([m.gate_proj.weight, m.up_proj.weight]) if packed else None

@@ -94,12 +94,13 @@ class Qwen3Next(Stack):
     def draft(self, ids: torch.Tensor, hidden: torch.Tensor, state: State, start: int) -> tuple[torch.Tensor, torch.Tensor]:
         """One pass of the MTP head, for the token after each of `ids`: (scores [vocabulary] after the last one, its hidden [1, width]).
 
-        `hidden` [tokens, width] are the hidden states of the tokens *before* `ids`; `start` is the place of the first of `ids`.
+        `hidden` [tokens, width] are the hidden states of the tokens *before* `ids`; `start` is the place of the first of `ids`. The
+        head's own places begin with the second token, since there is nothing before the first.
         """
         assert self._draft_layer is not None and self._draft_norms is not None
         (of_embedding, of_hidden, after), device = self._draft_norms, self._draft_layer.device
         state.make_room(start + len(ids))
         x = self._head.eh_proj(torch.cat((of_embedding(self.embed(ids).to(device)), of_hidden(hidden.to(device))), dim=-1))
-        x = self._draft_layer(x, state.layers[-1], self.rotary[device].places(start, len(ids)), None)
+        x = self._draft_layer(x, state.layers[-1], self.rotary[device].places(start - 1, len(ids)), None)
         out = after(x[-1:])
         return self.scores(out)[0], out

@@ -21,12 +21,12 @@ class Attention:
         self.keys = torch.zeros(heads, room, width, dtype=dtype, device=device)
         self.values = torch.zeros_like(self.keys)
 
-    def resized(self, room: int, length: int) -> None:
-        """Into new tensors of another room, the first `length` places copied."""
+    def grow(self, room: int) -> None:
+        """Into new tensors of more room, everything copied: an MTP head has written further than the sequence is long."""
         for name in ("keys", "values"):
             old: torch.Tensor = getattr(self, name)
             new = old.new_zeros(old.shape[0], room, old.shape[2])
-            new[:, :length] = old[:, :length]
+            new[:, : old.shape[1]] = old
             setattr(self, name, new)
 
 
@@ -116,7 +116,7 @@ class State:
         self.room, self.moves = max(room, 2 * self.room), self.moves + 1
         for layer in self.layers:
             if isinstance(layer, Attention):
-                layer.resized(self.room, self.length)
+                layer.grow(self.room)
 
     def segment(self, start: int, end: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Copies of the keys and values of these places, layer by layer."""

@@ -7,6 +7,7 @@ clears it away.
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
 from backend.local import plan
-from backend.local.checkpoint import check_weights, read_tokenizer
+from backend.local.checkpoint import check_weights, draft_weights_bytes, read_tokenizer
 from backend.local.head import Tensors
 from backend.local.memory import as_out_of_memory
 from backend.local.names import Asked
@@ -28,7 +30,10 @@ from backend.local.progress import weights_told_to
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+log = logging.getLogger(__name__)
+
 HEAD_FILE = "mtp.safetensors"
+_NO_ROOM_BYTES = 1 << 20
 _SMALL_FILES = ("tokenizer*", "chat_template*", "vocab*", "merges*", "special_tokens*", "added_tokens*", "generation_config.json", "*.md")
 
 
@@ -47,7 +52,7 @@ def write(source: Path, target: Path, told: Callable[[float], None]) -> int:
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)
-        _room_for(planned, work)
+        _room_for(planned, source, work)
         _write_model(planned, source, work, told)
         _write_head(source, work)
         for pattern in _SMALL_FILES:
@@ -56,16 +61,26 @@ def write(source: Path, target: Path, told: Callable[[float], None]) -> int:
         work.rename(target)
     except BackendError:
         raise
-    except OSError as error:
-        what = "The disk filled up" if error.errno in (errno.ENOSPC, errno.EDQUOT) else f"{target} cannot be written ({error.strerror})"
-        raise ModelLoadError(f"{what}.", hint="Name a folder on a larger disk that you may write to.") from error
+    except (OSError, SafetensorError) as error:
+        raise _not_written(source, target, work, error) from error
     except Exception as error:
+        log.warning("%s was not packed", source, exc_info=error)
         raise as_out_of_memory(error) or ModelLoadError(
             f"{source} could not be packed ({type(error).__name__}).", hint="The log says more."
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return check_weights(target.name, target)
+
+
+def _not_written(source: Path, target: Path, work: Path, error: OSError | SafetensorError) -> ModelLoadError:
+    """safetensors reports a full disk and a damaged source by one class of its own: what room is left tells them apart."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or (isinstance(error, SafetensorError) and shutil.disk_usage(work).free < _NO_ROOM_BYTES):
+        return ModelLoadError("The disk filled up.", hint="Name a folder on a larger disk.")
+    if isinstance(error, SafetensorError):
+        return ModelLoadError(f"A weight file of {source} is damaged or cut short.", hint="Fetch the checkpoint again.")
+    return ModelLoadError(f"{target} cannot be written ({error.strerror}).", hint="Name a folder that you may write to, on a larger disk.")
 
 
 def _write_model(planned: plan.Plan, source: Path, work: Path, told: Callable[[float], None]) -> None:
@@ -107,10 +122,11 @@ def _write_head(source: Path, work: Path) -> None:
             save_file({k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in found.items()}, work / HEAD_FILE)
 
 
-def _room_for(planned: plan.Plan, work: Path) -> None:
+def _room_for(planned: plan.Plan, source: Path, work: Path) -> None:
     free = shutil.disk_usage(work).free
-    if planned.weights_bytes > free:
+    needed = planned.weights_bytes + draft_weights_bytes(source)  # the head lies there unpacked, too
+    if needed > free:
         raise ModelLoadError(
-            f"Packed, {planned.name} takes {planned.weights_bytes / 1e9:,.1f} GB of disk; {free / 1e9:,.1f} GB are free.",
+            f"Packed, {planned.name} takes {needed / 1e9:,.1f} GB of disk; {free / 1e9:,.1f} GB are free.",
             hint="Name a folder on a larger disk.",
         )

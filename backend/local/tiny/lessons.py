@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,36 +33,36 @@ class Batch:
     labels: torch.Tensor
 
 
-def batches(tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int) -> Iterator[Batch]:
+def batches(tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, weights: Mapping[Task, float] = TASK_WEIGHTS) -> Iterator[Batch]:
     """Without end; each of at most `tokens` places. No problem in it is held out."""
     chosen = random.Random(seed)
     while True:
-        pool = sorted((_encoded(tokenizer, chosen) for _ in range(_POOL)), key=lambda pair: len(pair[0]) + len(pair[1]))
+        pool = sorted((_encoded(tokenizer, chosen, weights) for _ in range(_POOL)), key=lambda pair: len(pair[0]) + len(pair[1]))
         made = list(_cut(pool, tokens))
         chosen.shuffle(made)
         for rows in made:
             yield _padded(rows, tokenizer.pad_token_id)
 
 
-def lesson(chosen: random.Random) -> Problem:
+def lesson(chosen: random.Random, weights: Mapping[Task, float] = TASK_WEIGHTS) -> Problem:
     """A problem to train on."""
     while True:
-        (task,) = chosen.choices(list(TASK_WEIGHTS), list(TASK_WEIGHTS.values()))
+        (task,) = chosen.choices(list(weights), list(weights.values()))
         (language,) = chosen.choices(list(LANGUAGE_WEIGHTS), list(LANGUAGE_WEIGHTS.values()))
         problem = make(task, language, chosen)
         if not problem.held_out:
             return problem
 
 
-def _encoded(tokenizer: PreTrainedTokenizerBase, chosen: random.Random) -> tuple[list[int], list[int]]:
+def _encoded(tokenizer: PreTrainedTokenizerBase, chosen: random.Random, weights: Mapping[Task, float]) -> tuple[list[int], list[int]]:
     """(prompt, completion) of one chat: earlier turns without their traces, then a question with trace and answer."""
     turns: list[dict[str, str]] = []
     if chosen.random() < _SYSTEM_SHARE:
         turns.append({"role": "system", "content": chosen.choice(_SYSTEMS)})
     for _ in range(chosen.choice(_EARLIER_TURNS)):
-        earlier = lesson(chosen)
+        earlier = lesson(chosen, weights)
         turns += [{"role": "user", "content": earlier.question}, {"role": "assistant", "content": earlier.answer}]
-    problem = lesson(chosen)
+    problem = lesson(chosen, weights)
     turns.append({"role": "user", "content": problem.question})
     prompt = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)).input_ids
     answer = tokenizer(f"\n</think>\n\n{problem.answer}<|im_end|>").input_ids

@@ -104,6 +104,20 @@ def test_the_trace_counts_up_as_it_streams():
     assert usage.reasoning_tokens == counts[-1] + 1  # the closing tag
 
 
+def test_text_tells_how_many_tokens_were_generated_so_far():
+    events, _, usage = run("think</think>one two" + END, OPENED)
+    counts = [e.tokens for e in events if isinstance(e, TextDelta)]
+    before = len(ids_of("think</think>"))
+    assert counts == list(range(before + 1, before + 1 + len(ids_of("one two"))))
+    assert usage.output_tokens == counts[-1] + 1  # the end token
+
+
+def test_an_answer_that_is_cut_inside_a_character_ends_with_the_one_before():
+    events, _, usage = run(ids_of("a🙂")[:-1])
+    assert said(events)[1] == "a"
+    assert usage.output_tokens == len(ids_of("a🙂")) - 1 > 1
+
+
 def test_a_stop_string_ends_the_answer_and_is_not_shown():
     events, answer, _ = run("one two three" + END, stops=["o th"])
     assert said(events)[1] == "one tw"
@@ -124,4 +138,4 @@ def test_what_only_began_like_a_stop_string_is_shown_at_the_end():
 
 def test_the_end_token_is_no_text():
     events, _, _ = run("x" + END)
-    assert events == [TextDelta("x")]
+    assert events == [TextDelta("x", tokens=1)]

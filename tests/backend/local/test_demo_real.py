@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from backend.local import demo
-from backend.local.decoding import Decoder, Sampling
+from backend.local.decoding import Decoder
 from backend.local.loading import load_folder
 from backend.local.names import parse
+from backend.local.progress import unheard
+from backend.local.sampling import Sampling
 from backend.providers.local import LocalProvider
 from backend.types import ChatRequest, Finished, GenerationParameters, Message, Waiting
 from tests.backend.local.real_demo import real_demo
@@ -65,12 +67,12 @@ async def test_vietnamese_and_emoji_come_whole(provider):
 
 def test_greedy_is_what_generate_gives(data):
     folder = data / "models" / demo.FOLDER
-    loaded = load_folder(parse("demo"), folder, lambda stage, share: None, dtype=torch.float32)
+    loaded = load_folder(parse("demo"), folder, unheard, dtype=torch.float32)
     turns = [{"role": "user", "content": "Write two sentences about the sea."}]
     ids = loaded.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
     prompt = torch.tensor([ids])
     theirs = loaded.model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=48, do_sample=False)[0]
-    decoder = Decoder(loaded, ids, Sampling(), 48)
+    decoder = Decoder(loaded, ids, Sampling())
     list(decoder.read())
-    ours = [decoder.next() for _ in range(len(theirs) - len(ids))]
+    ours = [chosen.token for _ in range(len(theirs) - len(ids)) for chosen in decoder.next()]
     assert ours == theirs[len(ids) :].tolist()

@@ -116,7 +116,6 @@ def test_a_batch_asks_for_trace_and_answer_only(tokenizer):
 
 def test_a_few_steps_of_training_learn_something_and_what_is_written_loads(tokenizer, tmp_path):
     from transformers import Qwen3NextForCausalLM
-    from transformers.modeling_layers import MtpModel
 
     from backend.local.loading import load_folder
     from backend.local.names import Asked
@@ -135,7 +134,8 @@ def test_a_few_steps_of_training_learn_something_and_what_is_written_loads(token
     before = loss()
     train.train_model(model, lessons, 6)
     assert loss() < before
-    head = MtpModel(model, 1)
+    head = train.new_head(model, 1)
+    assert all(float(value.std()) > 0 for name, value in head.layers.named_parameters() if ".experts." in name)
     kept = {name: value.clone() for name, value in model.named_parameters()}
     weights = {name: value.clone() for name, value in head.layers.named_parameters()}
     train.train_head(model, head, lessons, 3)

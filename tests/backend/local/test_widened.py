@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from backend.local.decoding import Decoder, Sampling
+from backend.local.decoding import Decoder
 from backend.local.loading import load_folder
 from backend.local.names import parse
+from backend.local.progress import unheard
+from backend.local.sampling import Sampling
 from backend.local.widened import FEWEST_ROWS, widened
 from tests.backend.local.tiny import checkpoint, ids_of, scripted
 
@@ -40,10 +42,7 @@ def test_a_prompt_read_so_leads_to_the_same_scores_as_fp32_but_for_rounding(tmp_
     folder = checkpoint(tmp_path)
     ids = torch.tensor([ids_of("Xin chào, how are you? 北京 " * 8)])
     assert ids.shape[-1] >= FEWEST_ROWS
-    models = {
-        dtype: load_folder(parse(str(folder)), folder, lambda stage, share: None, dtype=dtype).model
-        for dtype in (torch.float32, torch.bfloat16)
-    }
+    models = {dtype: load_folder(parse(str(folder)), folder, unheard, dtype=dtype).model for dtype in (torch.float32, torch.bfloat16)}
     with torch.inference_mode():
         exact = models[torch.float32](input_ids=ids).logits
         with widened():
@@ -65,7 +64,7 @@ def test_only_reading_is_widened_and_only_where_bf16_products_are_slow(monkeypat
     monkeypatch.setattr("backend.local.decoding.widened", noted)
     monkeypatch.setattr("backend.local.decoding.reads_in_fp32", lambda: slow)
     loaded = scripted("x")
-    loaded.model.dtype = torch.bfloat16
+    loaded.network.dtype = torch.bfloat16
     answer = type(loaded.model).__call__
 
     class Watched(type(loaded.model)):
@@ -74,7 +73,7 @@ def test_only_reading_is_widened_and_only_where_bf16_products_are_slow(monkeypat
             return answer(self, *args, **kwargs)
 
     loaded.model.__class__ = Watched
-    decoder = Decoder(loaded, [1, 2, 3], Sampling(), 2)
+    decoder = Decoder(loaded, [1, 2, 3], Sampling())
     list(decoder.read())
     decoder.next()
     assert seen == [slow, False]

@@ -10,10 +10,13 @@ from types import SimpleNamespace
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import DynamicCache, GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from backend.local.facts import thinking_of
 from backend.local.model import LoadedModel
+from backend.local.network import Network
+from backend.local.network.plain import Plain
+from backend.local.prefixes import Prefixes
 from backend.local.prompt import think_tokens
 from backend.types import ChatRequest, Event, GenerationParameters, Message, TextDelta, ThinkingDelta
 
@@ -75,32 +78,36 @@ def checkpoint(folder: Path, template: str = PLAIN, **changes: object) -> Path:
 
 
 class Script:
-    """Stands where a model stands and "generates" the given ids. `gate` holds each forward until it is released."""
+    """Stands where a model stands and "generates" the given ids: each call over one token gives the next, one over several reads.
+
+    `gate` holds each forward until it is released.
+    """
 
     dtype = torch.float32
     device = torch.device("cpu")
 
-    def __init__(self, ids: Sequence[int], *, gate: threading.Semaphore | None = None, prefill_calls: int = 1) -> None:
+    def __init__(self, ids: Sequence[int], *, gate: threading.Semaphore | None = None) -> None:
         self.config = config()
         self.generation_config = GenerationConfig()
-        self._ids, self._gate, self._prefill_calls = tuple(ids), gate, prefill_calls
-        self._cache: object = None
+        self._ids, self._gate = tuple(ids), gate
         self._step = 0
         self.forwards = 0
         self.fails_with: Exception | None = None
 
-    def __call__(self, input_ids: torch.Tensor, cache: object, **_: object) -> SimpleNamespace:
+    def __call__(self, input_ids: torch.Tensor, cache: DynamicCache, **_: object) -> SimpleNamespace:
         if self._gate is not None:
             assert self._gate.acquire(timeout=20), "the test never opened the gate"
         if self.fails_with is not None:
             raise self.fails_with
-        if cache is not self._cache:  # a new run: its first calls read the prompt
-            self._cache, self._step = cache, -self._prefill_calls
+        if cache.get_seq_length() == 0:  # a new run
+            self._step = 0
+        places = torch.zeros(1, 1, input_ids.shape[1], 1)
+        cache.update(places, places, 0)
         self.forwards += 1
         logits = torch.zeros(1, 1, self.config.vocab_size)
-        if self._step >= 0:
+        if input_ids.shape[1] == 1:
             logits[0, 0, self._ids[self._step % len(self._ids)]] = 50.0
-        self._step += 1
+            self._step += 1
         return SimpleNamespace(logits=logits)
 
 
@@ -116,22 +123,42 @@ def scripted(
     gate: threading.Semaphore | None = None,
     context_tokens: int | None = 512,
     chunk_tokens: int = 512,
-    prefill_calls: int = 1,
     name: str = "demo",
 ) -> LoadedModel:
     """A loaded model that says `text`, tags and end token included."""
     words = tokenizer(template, tags=tags)
     ids = words(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else text
+    script = Script(ids, gate=gate)
     return LoadedModel(
         name=name,
-        model=Script(ids, gate=gate, prefill_calls=prefill_calls),
+        model=script,
         tokenizer=words,
         end_ids=frozenset({words.eos_token_id}),
         context_tokens=context_tokens,
         think=think_tokens(words),
         thinking=thinking_of(template),
         chunk_tokens=chunk_tokens,
+        network=Plain(script),
+        prefixes=Prefixes(1 << 20),
     )
+
+
+def around(network: Network, template: str = PLAIN, *, ends: bool = True, **changes: object) -> LoadedModel:
+    """A loaded model of any network over this tokenizer's vocabulary; without `ends` it writes on for as long as it is let."""
+    words = tokenizer(template)
+    options = {
+        "name": "demo",
+        "model": SimpleNamespace(generation_config=GenerationConfig()),
+        "tokenizer": words,
+        "end_ids": frozenset({words.eos_token_id} if ends else ()),
+        "context_tokens": None,
+        "think": think_tokens(words),
+        "thinking": thinking_of(template),
+        "chunk_tokens": 16,
+        "network": network,
+        "prefixes": Prefixes(1 << 30),
+    }
+    return LoadedModel(**{**options, **changes})
 
 
 def ask(question: str = "Hello?", *, model: str = "demo", **parameters: object) -> ChatRequest:
