@@ -86,10 +86,10 @@ class Prefixes:
         return best(self._root, 0)
 
     def _oldest_leaf(self) -> _Node | None:
-        leaves, todo = [], list(self._root.children.values())
-        while todo:
-            node = todo.pop()
-            todo += node.children.values()
+        leaves, unseen = [], list(self._root.children.values())
+        while unseen:
+            node = unseen.pop()
+            unseen += node.children.values()
             if not node.children:
                 leaves.append(node)
         return min(leaves, key=lambda leaf: leaf.used, default=None)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextGatedDeltaNet, torch_chunk_gated_delta_rule
 
-from backend.local.network.linear import RmsNorm, fused, product
+from backend.local.network.linear import RmsNorm, fused
 from backend.local.network.state import Recurrent
 
 LONGEST_STEP = 8  # tokens that go one by one; more go by chunks
@@ -52,7 +52,7 @@ class DeltaNet:
         """Inputs of the convolution [tokens, channels], gate [tokens, value heads, width], beta and alpha [tokens, value heads]."""
         m, tokens, heads = self._m, len(x), self._m.num_v_heads
         if self._in is not None:
-            mixed, gate, beta, alpha = product(x, self._in).split((m.conv_dim, m.value_dim, heads, heads), dim=-1)
+            mixed, gate, beta, alpha = functional.linear(x, self._in).split((m.conv_dim, m.value_dim, heads, heads), dim=-1)
             return mixed, gate.view(tokens, heads, -1), beta, alpha
         values = self._groups * m.head_v_dim
         grouped = m.in_proj_qkvz(x).view(tokens, m.num_k_heads, -1)

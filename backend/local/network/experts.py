@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextSparseMoeBlock
 
-from backend.local.network.linear import fused, product
+from backend.local.network.linear import fused
 
 FEW_TOKENS = 8  # up to here only the chosen experts' weights are touched; more tokens together would touch most of them
 
@@ -35,7 +35,7 @@ class SparseFeedForward:
         """x [tokens, hidden] -> the same. The routing is put into `routings` where there is such a list."""
         m, tokens = self._m, len(x)
         if self._in is not None:
-            scores, gate, up, share = product(x, self._in).split(self._widths, dim=-1)
+            scores, gate, up, share = functional.linear(x, self._in).split(self._widths, dim=-1)
             best, chosen = scores.topk(m.gate.top_k)
             # the largest of a softmax, made to sum to one again, are the softmax of the largest
             weights = best.softmax(-1, dtype=torch.float32).to(x.dtype)
@@ -53,7 +53,7 @@ class SparseFeedForward:
         experts, (tokens, top), ids = self._m.experts, chosen.shape, chosen.flatten()
         into = experts.gate_up_proj.index_select(0, ids)
         if tokens == 1:  # all experts read the same token: one product
-            both = product(x, into.view(-1, x.shape[-1])).view(top, -1)
+            both = functional.linear(x, into.view(-1, x.shape[-1])).view(top, -1)
         else:
             rows = x.repeat_interleave(top, dim=0)[:, None]
             both = torch.bmm(rows, into.transpose(1, 2))[:, 0]

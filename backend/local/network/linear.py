@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 
 class RmsNorm:
@@ -33,8 +32,3 @@ def fused(*modules: nn.Module) -> torch.Tensor | None:
     if not plain or not all(isinstance(w, torch.Tensor) and w.device.type == "cpu" and w.is_floating_point() for w in weights):
         return None
     return torch.cat([w.detach() for w in weights if isinstance(w, torch.Tensor)])
-
-
-def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """x [tokens, columns] and weight [rows, columns] -> [tokens, rows]."""
-    return functional.linear(x, weight)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn import functional
 
 from backend.local.network.attention import Places, attend, rotate
 from backend.local.network.delta import DeltaNet
 from backend.local.network.experts import Routing, SparseFeedForward
-from backend.local.network.linear import RmsNorm, fused, product
+from backend.local.network.linear import RmsNorm, fused
 from backend.local.network.stack import Stack
 from backend.local.network.state import Attention, Recurrent, State
 
@@ -40,7 +41,7 @@ class GatedAttention:
     def __call__(self, x: torch.Tensor, state: Attention, places: Places) -> torch.Tensor:
         m, tokens = self._m, len(x)
         if self._in is not None:
-            both, keys, values = product(x, self._in).split(self._widths, dim=-1)
+            both, keys, values = functional.linear(x, self._in).split(self._widths, dim=-1)
         else:
             both, keys, values = m.q_proj(x), m.k_proj(x), m.v_proj(x)
         queries, gate = both.view(tokens, -1, 2 * m.head_dim).chunk(2, dim=-1)
