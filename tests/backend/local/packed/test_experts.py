@@ -10,8 +10,7 @@ from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextExperts
 
 from backend.local.packed import experts as packed_experts
 from backend.local.packed.experts import FEW_TOKENS, NAME, forward
-from backend.local.packed.quantizer import pack_in_place
-from backend.local.packed.storage import STACKS
+from backend.local.packed.storage import SCALES, STACKS, pack
 from tests.backend.local.next_tiny import config
 
 EXPERTS, HIDDEN, MIDDLE = 24, 128, 64
@@ -25,10 +24,11 @@ def made(top=4):
     packed, plain = Qwen3NextExperts(settings), Qwen3NextExperts(settings)
     for stack in STACKS:
         weights = 0.1 * torch.randn_like(getattr(packed, stack))
-        setattr(packed, stack, torch.nn.Parameter(weights))
+        codes, scales = pack(weights)
+        setattr(packed, stack, torch.nn.Parameter(codes, requires_grad=False))
+        packed.register_buffer(stack + SCALES, scales)
         back = [dequantize_4bit(*quantize_4bit(expert, blocksize=64, quant_type="nf4")) for expert in weights]
         setattr(plain, stack, torch.nn.Parameter(torch.stack(back)))
-    pack_in_place(packed)
     return packed, plain
 
 
