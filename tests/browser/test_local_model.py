@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import expect
@@ -59,7 +60,7 @@ def test_the_trace_is_live_and_the_answer_right(page, slow):
     ask(page, "Tính 356 + 87")
     expect_answer(page, "443")
     seen = page.evaluate("window.seen")
-    assert len(seen) > 5 and all(later.startswith(sooner) for sooner, later in zip(seen, seen[1:], strict=False))
+    assert len(seen) > 5 and all(later.startswith(sooner) for sooner, later in pairwise(seen))
     card = page.locator("#run-card")
     for name in ("ttft", "thinking-time", "tokens-thinking", "tokens-answer", "decode-rate", "context-share"):
         expect(card.locator(f".{name}")).not_to_have_text("-")
@@ -114,7 +115,7 @@ def test_a_refresh_in_the_middle_does_not_end_the_answer(page, slow):
     ask(page, SUM)
     expect(page.locator("#thinking-live")).to_contain_text("4821")
     page.reload()
-    expect_answer(page, "5215")
+    expect(page.locator("#chat-log .answer")).to_contain_text("5215")
 
 
 def test_a_packed_folder_is_planned_used_and_unloaded(page, tmp_path):
