@@ -19,7 +19,7 @@ from backend.local import tiny
 from backend.local.decoding import Decoder
 from backend.local.drafting import MOST_DRAFTS
 from backend.local.model import LoadedModel
-from backend.local.packed.storage import is_experts
+from backend.local.packed.stacks import is_experts
 from backend.local.prefixes import Prefixes
 from backend.local.prompt import build
 from backend.local.sampling import Sampling

@@ -18,6 +18,7 @@ from transformers.modeling_layers import MtpModel
 
 from backend.errors import ModelLoadError
 from backend.local.checkpoint import DRAFT_PREFIX
+from backend.local.packed.stacks import SCALES
 
 if TYPE_CHECKING:
     from transformers import Qwen3NextForCausalLM
@@ -85,8 +86,6 @@ def load_head(name: str, model: Qwen3NextForCausalLM, folder: Path, *, packed: b
 
 
 def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool) -> None:
-    from backend.local.packed.storage import SCALES, pack
-
     wanted = {n for n, _ in head.layers.named_parameters(prefix="layers")}
     for key in tensors:
         if _EXPERT.fullmatch(key) is None:
@@ -102,6 +101,8 @@ def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool)
         if whole.shape != getattr(head.get_submodule(target), stack).shape:
             raise RuntimeError(f"{name}: {tuple(whole.shape)}")
         if packed:
+            from backend.local.packed.storage import pack
+
             codes, scales = pack(whole)
             head.get_submodule(target).register_buffer(stack + SCALES, scales)
             setattr(head.get_submodule(target), stack, torch.nn.Parameter(codes, requires_grad=False))

@@ -24,6 +24,7 @@ from backend.local.network.dense import Dense, takes
 from backend.local.network.graphs import Graphed
 from backend.local.network.plain import Plain
 from backend.local.network.stack import Stack
+from backend.local.packed.stacks import METHOD, STACKS, is_experts, shape_of
 from backend.local.prefixes import Prefixes
 from backend.local.progress import Report, weights_told_to
 from backend.local.prompt import think_tokens
@@ -117,14 +118,14 @@ def _stepping(network: Stack) -> Network:
 
 
 def _is_packed(planned: plan.Plan) -> bool:
-    from backend.local.packed.quantizer import METHOD
-
     stored: Any = getattr(planned.config, "quantization_config", None) or {}
     return (stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)) == METHOD
 
 
 def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedModel:
     options: dict[str, Any] = {"quantization_config": planned.quantization} if planned.quantization is not None else {}
+    if _is_packed(planned):
+        import backend.local.packed.quantizer  # noqa: F401  # makes the method known to transformers
     several = len(planned.devices) > 1 and planned.needed_bytes > plan.free_bytes(planned.devices[:1])
     try:
         with weights_told_to(lambda share: report("loading", share), planned.sizes):
@@ -155,9 +156,6 @@ def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedMode
 
 def _check_packed(name: str, model: PreTrainedModel) -> None:
     """transformers does not look at the shapes of packed weights."""
-    from backend.local.packed.experts import shape_of
-    from backend.local.packed.storage import STACKS, is_experts
-
     for path, module in model.named_modules():
         for stack in STACKS if is_experts(module) else ():
             codes: torch.Tensor = getattr(module, stack)

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from backend.errors import ModelLoadError, OutOfMemory
 from backend.local.checkpoint import check_weights, draft_weights_bytes, read_config, unusable_config
 from backend.local.names import FOUR_BIT, Asked
+from backend.local.packed.stacks import BLOCK, STACKS, is_experts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Form = Literal["plain", "4-bit", "as stored"]
 
 NF4_BYTES = 4.5 / 8  # per weight: 4 bits and one fp32 scale for 64 of them
-_ROW_STEP, _BLOCK = 32, 64  # the processor's packed product asks for rows in steps of 32, each of whole blocks of 64 weights
+_ROW_STEP = 32  # the processor's packed product asks for rows in steps of 32, each of whole blocks
 _SMALL_PARAMETERS = 20_000_000  # below, a processor computes in fp32: bf16 saves memory that nobody misses and costs time
 _WORK_BYTES = 300_000_000  # activations and the runtime's own, beside everything that is counted
 
@@ -81,6 +82,8 @@ def planned_size(
         plan = _planned(asked, config, skeleton, devices, dtype, free, "as stored", float(stored_bytes))
         return _checked(plan, None)
     plain = _planned(asked, config, skeleton, devices, dtype, free, "plain", head_bytes)
+    if not asked.four_bit and plain.needed_bytes <= free:
+        return plain
     odd = _odd_stack(skeleton)
     if odd is not None:
         if asked.four_bit:
@@ -89,7 +92,7 @@ def planned_size(
     packed = _planned(asked, config, skeleton, devices, dtype, free, "4-bit", head_bytes * NF4_BYTES / 2)
     if asked.four_bit:
         return _checked(packed, None)
-    if plain.needed_bytes > free >= packed.needed_bytes and _stacked(skeleton):
+    if free >= packed.needed_bytes and _stacked(skeleton):
         return packed  # a mixture of experts is hardly ever wanted in 16 bit: it is packed where that is what fits
     return _checked(plain, packed)
 
@@ -116,7 +119,7 @@ def packing(skeleton: PreTrainedModel, dtype: torch.dtype) -> tuple[Any, set[str
     """The quantization for 4 bits, and the names of the weights that it packs: linear layers, and expert stacks where there are any."""
     head = skeleton.get_output_embeddings()
     linear = [(n, m) for n, m in skeleton.named_modules() if isinstance(m, nn.Linear)]
-    left = [n for n, m in linear if m is head or m.out_features % _ROW_STEP or m.in_features % _BLOCK]
+    left = [n for n, m in linear if m is head or m.out_features % _ROW_STEP or m.in_features % BLOCK]
     packed = {f"{n}.weight" for n, _ in linear if n not in set(left)} | set(_stacked(skeleton))
     from backend.local.packed.quantizer import PackedConfig
 
@@ -134,16 +137,14 @@ def _skeleton(name: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTra
 
 def _stacked(skeleton: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The expert stacks, by name."""
-    from backend.local.packed.storage import STACKS, is_experts
-
     return {f"{n}.{s}": getattr(m, s) for n, m in skeleton.named_modules() if is_experts(m) for s in STACKS}
 
 
 def _odd_stack(skeleton: PreTrainedModel) -> str | None:
     """Why the expert stacks cannot be packed, `None` where they can: a block must not straddle two rows."""
     for name, stack in _stacked(skeleton).items():
-        if stack.shape[-1] % _BLOCK:
-            return f"the rows of {name} are {stack.shape[-1]} wide, which is no multiple of {_BLOCK}"
+        if stack.shape[-1] % BLOCK:
+            return f"the rows of {name} are {stack.shape[-1]} wide, which is no multiple of {BLOCK}"
     return None
 
 

@@ -13,7 +13,7 @@ from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 from backend.local import plan
 from backend.local.packed.experts import NAME
 from backend.local.packed.quantizer import make_place
-from backend.local.packed.storage import SCALES, STACKS, is_experts
+from backend.local.packed.stacks import SCALES, STACKS, is_experts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

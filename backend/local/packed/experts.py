@@ -11,7 +11,8 @@ from typing import Any, cast
 import torch
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 
-from backend.local.packed.storage import SCALES, STACKS, unpack
+from backend.local.packed.stacks import SCALES, STACKS, shape_of
+from backend.local.packed.storage import unpack
 
 NAME = "nf4"
 FEW_TOKENS = 8  # up to here the chosen experts only
@@ -63,13 +64,6 @@ def _product(x: torch.Tensor, codes: torch.Tensor, scales: torch.Tensor, rows: i
 
 def _of(experts: Any, stack: str, ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return unpack(getattr(experts, stack)[ids], getattr(experts, stack + SCALES)[ids], shape_of(experts, stack), dtype)
-
-
-def shape_of(experts: Any, stack: str) -> tuple[int, int]:
-    """(rows, columns) of one expert's matrix in a stack."""
-    if stack == "gate_up_proj":
-        return 2 * experts.intermediate_dim, experts.hidden_dim
-    return experts.hidden_dim, experts.intermediate_dim
 
 
 class _Unpacked:

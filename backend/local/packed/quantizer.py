@@ -16,12 +16,11 @@ from transformers.quantizers.quantizer_bnb_4bit import Bnb4BitHfQuantizer
 from transformers.quantizers.quantizers_utils import get_module_from_name
 
 from backend.local.packed.experts import NAME
-from backend.local.packed.storage import BLOCK, SCALES, STACKS, is_experts, pack
+from backend.local.packed.stacks import BLOCK, METHOD, SCALES, STACKS, is_experts
+from backend.local.packed.storage import pack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-METHOD = "nf4_experts"
 
 
 @register_quantization_config(METHOD)

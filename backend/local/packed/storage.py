@@ -8,15 +8,9 @@ from __future__ import annotations
 import torch
 from bitsandbytes.functional import quantize_4bit
 
-BLOCK = 64
-STACKS = ("gate_up_proj", "down_proj")
-SCALES = "_absmax"
+from backend.local.packed.stacks import BLOCK
+
 _AT_ONCE = 32  # experts; bounds what packing needs beside the stack itself
-
-
-def is_experts(module: torch.nn.Module) -> bool:
-    """Whether a module is one of transformers' fused expert stacks, with a gate."""
-    return bool(getattr(module, "has_gate", False)) and hasattr(module, "num_experts") and all(hasattr(module, s) for s in STACKS)
 
 
 def pack(stack: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

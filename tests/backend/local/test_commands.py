@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,3 +79,28 @@ def test_bench_of_what_cannot_be_loaded_is_one_sentence(model, said, capsys):
     assert app.main(["bench", "--model", model]) == 1
     told = capsys.readouterr()
     assert said in told.err and told.err.count("\n") == 1
+
+
+FRESH = """
+import sys
+from pathlib import Path
+from backend.local.loading import load
+from backend.local.names import parse
+from backend.local.progress import unheard
+for name in sys.argv[1:]:
+    load(parse(name), Path(), allow_fetch=False, report=unheard)
+    print("bitsandbytes" in sys.modules)
+"""
+
+
+def test_a_fresh_process_loads_the_tiny_model_without_bitsandbytes_and_a_packed_folder_with_it(tmp_path):
+    """What registers the packed format with transformers, and what costs seconds to import, is only seen where nothing was imported."""
+    assert app.main(["pack", str(tiny.FOLDER), str(tmp_path / "packed")]) == 0
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, tiny.NAME, str(tmp_path / "packed")],
+        env={**os.environ, "PYTHONPATH": str(Path(app.__file__).parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "True"]

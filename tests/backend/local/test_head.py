@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from backend.errors import ModelLoadError
 from backend.local.head import load_head
-from backend.local.packed.storage import SCALES, STACKS, pack
+from backend.local.packed.stacks import SCALES, STACKS
+from backend.local.packed.storage import pack
 from backend.local.tiny.writing import WEIGHTS
 from tests.backend.local.next_tiny import checkpoint, models
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from backend.local.network.qwen3_next import Qwen3Next
-from backend.local.packed.storage import is_experts
+from backend.local.packed.stacks import is_experts
 from backend.local.random_weights import CONFIGS, random_model
 from tests.backend.local.next_tiny import config
 

@@ -10,7 +10,8 @@ from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextExperts
 
 from backend.local.packed import experts as packed_experts
 from backend.local.packed.experts import FEW_TOKENS, NAME, forward
-from backend.local.packed.storage import SCALES, STACKS, pack
+from backend.local.packed.stacks import SCALES, STACKS
+from backend.local.packed.storage import pack
 from tests.backend.local.next_tiny import config
 
 EXPERTS, HIDDEN, MIDDLE = 24, 128, 64

@@ -18,7 +18,7 @@ from backend.local.decoding import Decoder
 from backend.local.loading import load_folder
 from backend.local.names import Asked
 from backend.local.packed.experts import NAME
-from backend.local.packed.storage import SCALES, STACKS
+from backend.local.packed.stacks import SCALES, STACKS
 from backend.local.progress import unheard
 from backend.local.sampling import Sampling
 from tests.backend.local.next_tiny import checkpoint, models

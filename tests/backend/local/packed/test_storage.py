@@ -6,7 +6,8 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-from backend.local.packed.storage import is_experts, pack, unpack
+from backend.local.packed.stacks import is_experts
+from backend.local.packed.storage import pack, unpack
 from tests.backend.local.next_tiny import models
 
 
