@@ -162,12 +162,16 @@ class Catalogue:
         context_tokens: int | None = None,
         thinking: Thinking | None = None,
         drafts: bool = False,
+        sampling: Mapping[str, float] | None = None,
     ) -> Capabilities:
-        """The card on this engine, or an honest generic one. `context_tokens`, `thinking`, `drafts` (an MTP head): what the engine told."""
+        """The card on this engine, or an honest generic one. `context_tokens`, `thinking`, `drafts` (an MTP head): what the engine told.
+
+        `sampling`: defaults that a checkpoint without a card brings along.
+        """
         made_by = self.engines[engine]
         card = self.card(engine, model)
         known = card is not None
-        card = card or ModelCard(id=model, engine="checkpoint", title=model, thinking="unknown")
+        card = card or ModelCard(id=model, engine="checkpoint", title=model, thinking="unknown", defaults=dict(sampling or {}))
         context = context_tokens or card.context_tokens
         return Capabilities(
             name=name or f"{engine}:{model}",
@@ -205,7 +209,7 @@ def _parameters(engine: Engine, card: ModelCard, context: int | None, thinking: 
             continue
         top = min(spec.max, limits.get(name) or spec.max)
         default = card.defaults.get(name, spec.default)
-        out[name] = spec.model_copy(update={"max": top, "default": None if default is None else min(default, top)})
+        out[name] = spec.model_copy(update={"max": top, "default": None if default is None else max(spec.min, min(default, top))})
     return out
 
 

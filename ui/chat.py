@@ -18,7 +18,7 @@ from ui.text import WORDS as W
 from ui.updates import Updates, context_meter, download, page_error
 from ui.visitor import Session, Views, owner_of
 
-DEMO = "local:demo"
+HERE = {"use-demo": "local:demo", "use-tiny": "local:qwen3-next-tiny"}  # what the empty page offers without a key
 REPLAY = "replay:"
 
 
@@ -140,14 +140,14 @@ class ChatTab:
             return {self.page.live: page_error(error)}
 
     async def act(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
-        """A button in the turns that begins no answer of its own: versions, deleting, saving a recording, the demo model."""
+        """A button in the turns that begins no answer of its own: versions, deleting, saving a recording, a model on this machine."""
         data = dict(event._data or {})
         which, owner = str(data.get("id") or ""), self.owner(request)
         try:
             chat = await self.backend.open()
             match str(data.get("op")):
-                case "use-demo":
-                    return {self.page.model: DEMO, **for_model(self.page.panel, await self.capabilities(DEMO, session), {})}
+                case "use-demo" | "use-tiny" as op:
+                    return {self.page.model: HERE[op], **for_model(self.page.panel, await self.capabilities(HERE[op], session), {})}
                 case "record":
                     return {self.page.files: self._recording(which, request)}
                 case "select":

@@ -1,9 +1,10 @@
-"""What a checkpoint's small text files tell about it, read without loading it and without torch: context and thinking."""
+"""What a checkpoint's small text files tell about it, read without loading it and without torch: context, thinking, sampling."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,18 @@ from backend.catalogue import Thinking
 OPEN, CLOSE = "<think>", "</think>"
 SWITCH = "enable_thinking"  # the template variable of the hybrids, since Qwen3
 
+_OFF = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 _LONGEST_HEADER = 100_000_000  # as the format allows
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`context_tokens` as the config states it, `None` where it does not. `drafts`: there is an MTP head."""
+    """`context_tokens` as the config states it, `None` where it does not; `drafts`: there is an MTP head; `sampling` as its makers say."""
 
     context_tokens: int | None = None
     thinking: Thinking = "unknown"
     drafts: bool = False
+    sampling: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_facts(folder: Path) -> Facts:
@@ -34,7 +37,21 @@ def read_facts(folder: Path) -> Facts:
         context_tokens=context if isinstance(context, int) else None,
         thinking="unknown" if template is None else thinking_of(template),
         drafts=config.get("model_type") == "qwen3_next" and _has_head(folder),
+        sampling=sampling_of(read_json(folder / "generation_config.json")),
     )
+
+
+def sampling_of(config: Mapping[str, Any]) -> dict[str, float]:
+    """The sampling that a generation_config advises, by parameter; empty where it says nothing of it.
+
+    As transformers reads one: without `do_sample` the most likely token is taken, with it what is not named is off.
+    """
+    told = {name: config[name] for name in _OFF if isinstance(config.get(name), int | float) and not isinstance(config[name], bool)}
+    if config.get("do_sample"):
+        return {**_OFF, **told}
+    if told or config.get("do_sample") is False:
+        return {**_OFF, "temperature": 0.0, "repetition_penalty": told.get("repetition_penalty", 1.0)}
+    return {}
 
 
 def thinking_of(template: str) -> Thinking:

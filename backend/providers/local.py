@@ -14,7 +14,7 @@ from backend.catalogue import Capabilities, catalogue
 from backend.errors import BackendError, LocalModelError
 from backend.local import demo, hub, tiny, zero_gpu
 from backend.local.engine import Engine
-from backend.local.facts import Facts, read_facts
+from backend.local.facts import Facts, read_facts, sampling_of
 from backend.local.model import LoadedModel
 from backend.local.names import DEMO, FOUR_BIT, parse
 from backend.local.progress import Report, unheard
@@ -60,7 +60,7 @@ class LocalProvider:
         """From the model in memory, else from its files as text, else from the catalogue; loads nothing."""
         held = self._engine.held
         if held is not None and held[0] == model:
-            facts = Facts(held[1].context_tokens, held[1].thinking, held[1].network.drafts)
+            facts = _facts_of(held[1])
         else:
             facts = await asyncio.to_thread(self._read_facts, model)
         return catalogue().capabilities(
@@ -70,6 +70,7 @@ class LocalProvider:
             context_tokens=facts.context_tokens,
             thinking=None if facts.thinking == "unknown" else facts.thinking,
             drafts=facts.drafts,
+            sampling=facts.sampling,
         )
 
     async def list_models(self) -> list[ListedModel]:
@@ -136,6 +137,11 @@ class LocalProvider:
         spec = catalogue().capabilities("local", request.model.removesuffix(FOUR_BIT)).parameters["max_tokens"]
         answer = zero_gpu.serve if zero_gpu.is_here() else generate
         return answer(loaded, request, int(spec.default or spec.max), stopped)
+
+
+def _facts_of(loaded: LoadedModel) -> Facts:
+    sampling = sampling_of(loaded.model.generation_config.to_diff_dict())
+    return Facts(loaded.context_tokens, loaded.thinking, loaded.network.drafts, sampling)
 
 
 def _release() -> None:

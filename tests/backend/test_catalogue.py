@@ -222,3 +222,11 @@ def test_a_misspelt_field_is_refused(tmp_path):
 
 def test_the_shipped_file_is_read_once():
     assert catalogue() is catalogue()
+
+
+def test_a_checkpoint_without_a_card_brings_its_own_defaults_within_the_ranges():
+    advised = {"temperature": 0.6, "top_p": 0.0, "top_k": 500}
+    found = CATALOGUE.capabilities("local", "/models/mine", sampling=advised).parameters
+    assert (found["temperature"].default, found["top_p"].default, found["top_k"].default) == (0.6, 0.01, 200)
+    card = CATALOGUE.capabilities("local", "demo", sampling=advised).parameters
+    assert card == CATALOGUE.capabilities("local", "demo").parameters

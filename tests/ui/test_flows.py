@@ -928,3 +928,12 @@ async def test_a_closed_tab_frees_the_engine(house, emulator):
     tab = await house.tab().send(f"long {SLOW}", on_update=away)
     tab.close()
     await until(lambda: state(emulator)["runs"][-1]["state"] == "disconnected")
+
+
+@pytest.mark.parametrize(("op", "name", "temperature"), [("use-demo", "local:demo", 0.2), ("use-tiny", "local:qwen3-next-tiny", 0.0)])
+async def test_the_empty_page_offers_the_models_that_need_no_key(house, op, name, temperature):
+    tab = await house.tab().load()
+    assert "data-op='use-tiny'" in tab.turns[0]["html"]
+    await tab.act(op, "")
+    assert tab.shown[tab.page.model] == name
+    assert tab.shown[tab.page.panel.temperature]["value"] == temperature

@@ -196,6 +196,8 @@ class English:
     hello_demo = "The demo model answers at once, on this machine. It is tiny and often wrong: it shows the page, not Qwen3-Next."
     card_demo = "Demo model"
     card_demo_text = "A 135M model on this processor. The first use fetches 96 MB once."
+    card_tiny = "Tiny Qwen3-Next"
+    card_tiny_text = "A real one of 2.6M weights, here already. It thinks through sums and little word problems."
     card_key = "DashScope key"
     card_key_text = "qwen3-next-80b-a3b, hosted. Paste a key and chat."
     card_server = "Your server"
@@ -203,6 +205,7 @@ class English:
     card_replay = "Recorded run"
     card_replay_text = "Watch a sample run with its original timing. Needs nothing."
     starters = (
+        ("What is 4821 + 397?", "tiny"),
         ("How many positive integers below 1000 are divisible by neither 6 nor 10? Show the steps.", "think"),
         ("Vì sao mô hình MoE thưa lại nhanh dù có 80 tỷ tham số?", "think"),
         ("Find and mend the bug:\n```python\ndef mean(xs):\n    return sum(xs) / len(xs) - 1\n```", "instruct"),

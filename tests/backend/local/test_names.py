@@ -7,7 +7,7 @@ import json
 import pytest
 
 from backend.errors import UnknownModel
-from backend.local.facts import Facts, read_facts
+from backend.local.facts import Facts, read_facts, sampling_of
 from backend.local.names import Asked, parse
 from tests.backend.local.tiny import HYBRID, OPENS, PLAIN
 
@@ -71,3 +71,28 @@ def test_broken_files_tell_nothing(tmp_path, config):
     (tmp_path / "config.json").write_text(config)
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe\xff")
     assert read_facts(tmp_path) == Facts()
+
+
+OFF = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"do_sample": True, "temperature": 0.6, "top_k": 20, "top_p": 0.95}, {**OFF, "temperature": 0.6, "top_k": 20, "top_p": 0.95}),
+        ({"do_sample": True}, OFF),
+        ({"do_sample": False}, {**OFF, "temperature": 0.0}),
+        ({"temperature": 0.6, "repetition_penalty": 1.1}, {**OFF, "temperature": 0.0, "repetition_penalty": 1.1}),
+        ({"do_sample": True, "temperature": "hot", "top_p": None, "top_k": True}, OFF),
+        ({"eos_token_id": 2}, {}),
+        ({}, {}),
+    ],
+    ids=str,
+)
+def test_the_sampling_that_a_generation_config_advises(config, expected):
+    assert sampling_of(config) == expected
+
+
+def test_the_advice_stands_in_the_file(tmp_path):
+    (tmp_path / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.6}')
+    assert read_facts(tmp_path).sampling == {**OFF, "temperature": 0.6}
