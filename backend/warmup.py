@@ -22,6 +22,8 @@ MODULES = {
     ),
 }
 _begun: set[str] = set()
+# transformers fills its namespace while it is imported, so two threads that import it at once find half of it
+importing = threading.Lock()
 
 
 def warm_up(model: str) -> threading.Thread | None:
@@ -39,7 +41,8 @@ def _import(names: tuple[str, ...]) -> None:
     tokens.load()
     for name in names:
         try:
-            importlib.import_module(name)
+            with importing:
+                importlib.import_module(name)
         except Exception:  # the request itself is going to meet it, and can tell somebody
             log.debug("%s cannot be imported", name, exc_info=True)
             return

@@ -6,13 +6,14 @@ Everything is greedy and measured in one run; against transformers' `generate` o
 from __future__ import annotations
 
 import random
-import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import psutil  # type: ignore[import-untyped]
 import torch
 
 from backend.local import tiny
@@ -233,7 +234,11 @@ def _peak_bytes(device: torch.device) -> float:
     """Of the device since the start; on a processor, of the process."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if sys.platform == "win32":
+        return float(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1.0 if sys.platform == "darwin" else 1024.0)
 
 
 def _wait(device: torch.device) -> None:

@@ -97,7 +97,11 @@ def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _raw_config(name: str, folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
+    try:
+        found = folder.is_dir()
+    except OSError as error:
+        raise ModelLoadError(f"{folder} cannot be looked into ({error.strerror}).", hint="Check the path and its rights.") from error
+    if not found:
         raise ModelLoadError(f"There is no folder {folder}.", hint="Check the path, or name a model of the Hugging Face hub.")
     if (folder / "config.json").is_file():
         return _json(name, folder / "config.json")

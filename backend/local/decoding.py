@@ -20,6 +20,7 @@ from backend.local.widened import reads_in_fp32, widened
 
 _KEPT_BORDERS = 3  # of one prompt; earlier ones are seldom gone back to
 _FIRST_ROOM = 256
+_MOST_LOOKS = 1 << 27  # tokens of a chunk x places they look at: the mask of so many takes 0.1 GB, and 0.3 GB in a product
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Decoder:
         end = len(self._prompt) - 1
         kept = {b for b in self._borders[-_KEPT_BORDERS:] if b > self.reused}
         while (start := self._state.length) < end:
-            stop = min([b for b in self._borders if b > start] + [end, start + self._chunk])
+            stop = min([b for b in self._borders if b > start] + [end, start + min(self._chunk, _MOST_LOOKS // (start + self._chunk))])
             with widened() if self._wide else nullcontext():
                 self._read(self._prompt[start:stop])
             if stop in kept and self._prefixes is not None:
@@ -102,8 +103,9 @@ class Decoder:
         return found
 
     def cut(self, unused: int) -> None:
-        """The last `unused` tokens of what `next` just gave, fewer than all, are not taken."""
+        """The last `unused` tokens of what `next` just gave, fewer than all, are not taken. Guesses among them count for nothing."""
         if unused:
+            self.drafted, self.accepted = self.drafted - unused, self.accepted - unused
             self._sampler.taken_back(unused)
             self._state.keep(self._state.stepped - unused)
             self._before, self._recent = self._state.hidden, self._recent[: self._state.stepped]
@@ -112,6 +114,7 @@ class Decoder:
     def force(self, ids: Sequence[int]) -> None:
         """These tokens come next, chosen by nobody."""
         self._read([self._pending, *ids[:-1]])
+        self.forwards += 1
         self._sampler.told(*ids)
         self._pending = ids[-1]
 
@@ -119,6 +122,8 @@ class Decoder:
     def _read(self, ids: list[int]) -> None:
         """Into the state, and with the tokens after them into the head's part of it."""
         state, start = self._state, self._state.length
+        if self._before is not None:
+            self._before = self._before.clone()  # a captured step fills the same tensor again
         self._net(torch.tensor(ids, device=self._net.device), state)
         if state.hidden is None:
             return

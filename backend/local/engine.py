@@ -161,7 +161,7 @@ class Engine(Generic[M]):
         while cause is not None:
             traceback.clear_frames(cause.__traceback__)
             cause = cause.__cause__
-        self._release()
+        self._give_back()
         job.ended = True
         job.outbox.put(error)
 
@@ -196,7 +196,13 @@ class Engine(Generic[M]):
         if self._held is not None:
             log.info("%s unloaded", self._held[0])
             self._held = None
+            self._give_back()
+
+    def _give_back(self) -> None:
+        try:
             self._release()
+        except Exception as error:  # a GPU that is lost refuses this too; the thread must live on to say so
+            log.warning("memory could not be given back", exc_info=error)
 
 
 def _closed() -> LocalModelError:

@@ -54,6 +54,7 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
                 yield _detail(chosen, request.detail, decode)
             yield from answer.take(chosen.token)
             if answer.finished or answer.tokens == room:
+                decoder.cut(len(found) - place)
                 break
             if answer.thinking and closing and answer.reasoning_tokens >= (parameters.thinking_budget or 0):
                 forced = closing[: room - answer.tokens]

@@ -37,8 +37,12 @@ def fetch(model_id: str, patterns: tuple[str, ...], report: Report) -> Path:
 def cached_folder(model_id: str) -> Path | None:
     """Where the model's small files lie already, without asking the network."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    found = try_to_load_from_cache(model_id, "config.json")
+    try:
+        found = try_to_load_from_cache(model_id, "config.json")
+    except HFValidationError:  # no name that a model can have, which fetching is going to say
+        return None
     return Path(found).parent if isinstance(found, str) else None
 
 

@@ -126,14 +126,13 @@ def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedMode
     options: dict[str, Any] = {"quantization_config": planned.quantization} if planned.quantization is not None else {}
     if _is_packed(planned):
         import backend.local.packed.quantizer  # noqa: F401  # makes the method known to transformers
-    several = len(planned.devices) > 1 and planned.needed_bytes > plan.free_bytes(planned.devices[:1])
     try:
         with weights_told_to(lambda share: report("loading", share), planned.sizes):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=planned.config,
                 dtype=planned.dtype,
-                device_map="auto" if several else {"": planned.devices[0]},
+                device_map=planned.device_map,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,

@@ -40,8 +40,18 @@ def parse(name: str, *, only: frozenset[str] | None = None) -> Asked:
     if place == tiny.NAME:
         return Asked(name, "tiny", place, four_bit)
     # a hub id may also be the name of a folder here, which then is meant
-    if _HUB_ID.fullmatch(place) is not None and ".." not in place and not Path(place).is_dir():
+    if _HUB_ID.fullmatch(place) is not None and ".." not in place and not _is_folder(place):
         return Asked(name, "hub", place, four_bit)
     if not place.strip():
         raise UnknownModel("No local model was named.", hint="Names look like local:demo or local:Qwen/Qwen3-0.6B.")
-    return Asked(name, "folder", str(Path(place).expanduser()), four_bit)
+    try:
+        return Asked(name, "folder", str(Path(place).expanduser()), four_bit)
+    except RuntimeError as error:
+        raise UnknownModel(f"{place} names the home of a user whom this machine does not know.", hint="Write the whole path.") from error
+
+
+def _is_folder(place: str) -> bool:
+    try:
+        return Path(place).is_dir()
+    except OSError:  # too long a name, or below a folder that may not be read
+        return False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil  # type: ignore[import-untyped]
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from backend.errors import ModelLoadError, OutOfMemory
 from backend.local.checkpoint import check_weights, draft_weights_bytes, read_config, unusable_config
@@ -24,7 +24,7 @@ Form = Literal["plain", "4-bit", "as stored"]
 NF4_BYTES = 4.5 / 8  # per weight: 4 bits and one fp32 scale for 64 of them
 _ROW_STEP = 32  # the processor's packed product asks for rows in steps of 32, each of whole blocks
 _SMALL_PARAMETERS = 20_000_000  # below, a processor computes in fp32: bf16 saves memory that nobody misses and costs time
-_WORK_BYTES = 300_000_000  # activations and the runtime's own, beside everything that is counted
+_WORK_BYTES = 600_000_000  # activations, a prompt's mask and the runtime's own, beside everything that is counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,12 @@ class Plan:
         """Weights, what they need for a moment, and 1,000 tokens."""
         return self.weights_bytes + self.most_extra_bytes + self.per_1k_bytes
 
+    @property
+    def device_map(self) -> Any:
+        """For `from_pretrained`: the first device where that is enough."""
+        several = len(self.devices) > 1 and self.needed_bytes > free_bytes(self.devices[:1])
+        return "auto" if several else {"": self.devices[0]}
+
     def sentence(self) -> str:
         """For people, as: 45.8 GB of weights in 4 bits, 2.4 GB beside them while it works, 0.02 GB for 1,000 tokens; 79 GB are free."""
         form = {"plain": f"in {8 * self.dtype.itemsize} bits", "4-bit": "in 4 bits", "as stored": "as stored"}[self.form]
@@ -71,7 +77,7 @@ def planned_size(
     asked: Asked, config: PreTrainedConfig, dtype: torch.dtype | None = None, *, stored_bytes: int = 0, head_bytes: int = 0
 ) -> Plan:
     """The plan for a config whose files take `stored_bytes`, `head_bytes` of them the MTP head in 16 bits. Raises as `make`."""
-    skeleton = _skeleton(asked.name, config, dtype or torch.bfloat16)
+    skeleton = _skeleton(asked.name, config)
     devices, own_dtype = place(skeleton.num_parameters())
     dtype = dtype or own_dtype
     free = free_bytes(devices)
@@ -105,7 +111,7 @@ def place(parameters: int) -> tuple[tuple[torch.device, ...], torch.dtype]:
     """
     if torch.cuda.is_available():
         devices = tuple(torch.device("cuda", n) for n in range(torch.cuda.device_count()))
-        return devices, torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return devices, torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     return (torch.device("cpu"),), torch.float32 if parameters < _SMALL_PARAMETERS else torch.bfloat16
 
 
@@ -126,10 +132,12 @@ def packing(skeleton: PreTrainedModel, dtype: torch.dtype) -> tuple[Any, set[str
     return PackedConfig(left, bnb_4bit_compute_dtype=dtype), packed
 
 
-def _skeleton(name: str, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _skeleton(name: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """Not by `from_config`: that sets the default dtype of the whole process for a moment, in which another thread may be loading."""
     try:
         with torch.device("meta"):
-            made: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+            classes: Any = MODEL_FOR_CAUSAL_LM_MAPPING
+            made: PreTrainedModel = classes[type(config)](config)
             return made
     except Exception as error:  # values that do not go together, each found out in its own way
         raise unusable_config(name, error) from error

@@ -32,6 +32,11 @@ class _Node:
         return self.mark.size_bytes + sum(keys.nbytes + values.nbytes for keys, values in self.segment)
 
 
+def _before(start: int) -> int:
+    """A segment begins one place early: the MTP head writes its part of a place only when it reads the token after it."""
+    return max(0, start - 1)
+
+
 class Prefixes:
     """Of one loaded model; at most `most_bytes` of them. Used by one thread."""
 
@@ -51,7 +56,7 @@ class Prefixes:
         start = 0
         self._clock += 1
         for node in chain:
-            state.put(start, node.segment)
+            state.put(_before(start), node.segment)
             start, node.used = node.mark.length, self._clock
         state.back_to(chain[-1].mark)
         return start
@@ -64,7 +69,7 @@ class Prefixes:
         if start == len(ids):
             return
         self._clock += 1
-        made = _Node(parent, tuple(ids[start:]), state.segment(start, len(ids)), state.mark(), self._clock)
+        made = _Node(parent, tuple(ids[start:]), state.segment(_before(start), len(ids)), state.mark(), self._clock)
         for node in known:
             node.used = self._clock
         parent.children[made.ids] = made

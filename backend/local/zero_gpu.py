@@ -50,6 +50,7 @@ def serve(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped: C
             yield event
     finally:
         events.close()
+        _held.clear()  # else it would be kept beside the next one
 
 
 def _on_gpu(request: ChatRequest, max_tokens: int) -> Generator[Event, None, None]:

@@ -20,6 +20,7 @@ from backend.local.names import DEMO, FOUR_BIT, parse
 from backend.local.progress import Report, unheard
 from backend.provider import HeldModel, ListedModel
 from backend.types import ChatRequest, Event, Finished, Started
+from backend.warmup import importing
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ class LocalProvider:
         asked = parse(model, only=self._only)
 
         def planned() -> str:
-            from backend.local import plan
+            with importing:
+                from backend.local import plan
 
             if asked.kind == "demo" and not demo.is_there(self._models):
                 return "96 MB to fetch once, then 0.3 GB of weights in 16 bits."
@@ -126,7 +128,8 @@ class LocalProvider:
     # ---- in the engine's thread
     def _load(self, name: str, report: Report) -> LoadedModel:
         report("loading", None)  # the import below takes seconds
-        from backend.local.loading import load
+        with importing:
+            from backend.local.loading import load
 
         asked = parse(name, only=self._only)
         return load(asked, self._models, allow_fetch=self._allow_fetch, report=report)

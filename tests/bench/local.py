@@ -35,6 +35,7 @@ from backend.warmup import warm_up
 warm_up("local:demo").join()  # as while the first question is typed
 from backend.local.loading import load
 from backend.local.names import parse
+from backend.local.progress import unheard
 imported = time.perf_counter()
 load(parse("demo"), Path(sys.argv[1]), allow_fetch=False, report=unheard)
 print(imported - start, time.perf_counter() - imported)

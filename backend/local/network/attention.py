@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from torch.nn import functional
 
 from backend.local.network.state import Attention
 
-Linear = Callable[[torch.Tensor], torch.Tensor]
+FEW_TOKENS = 8  # up to here it is a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,8 @@ class Rotary:
     def _grow(self, end: int) -> None:
         places = torch.arange(max(end, 2 * len(self._cos), 512), device=self.device)
         like = torch.empty(1, 1, dtype=self._dtype, device=self.device)
-        cos, sin = self._embedding(like, places[None])
+        # accelerate's hook on a model over several devices answers on the embedding's own
+        cos, sin = (table.to(self.device) for table in self._embedding(like, places[None]))
         half = sin.shape[-1] // 2
         self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)
 
@@ -80,15 +80,21 @@ def attend(
 ) -> torch.Tensor:
     """queries [tokens, heads, width], keys and values [tokens, kv heads, width] -> [tokens, heads * width].
 
-    The queries that share a kv head are laid out as rows of it: 41 us in place of 168 us with `enable_gqa`, which copies keys
-    and values (bf16, 200 places, 2 cores AMD EPYC, torch 2.13, 2026-11-25).
+    In a step the queries that share a kv head are laid out as rows of it: 41 us in place of 168 us with `enable_gqa`, which copies
+    keys and values (bf16, 200 places, 2 cores AMD EPYC, torch 2.13, 2026-11-25). In a prompt they are heads of their own, so that
+    one mask [tokens, span] does for all of them: repeated for 8 heads it takes gigabytes in a long chat.
     """
     cache.keys.index_copy_(1, places.index, keys.transpose(0, 1))
     cache.values.index_copy_(1, places.index, values.transpose(0, 1))
     tokens, heads, width = queries.shape
-    grouped = queries.transpose(0, 1).reshape(1, keys.shape[1], -1, width)  # rows of one kv head: group by group, token by token
-    mask = None if places.mask is None else places.mask.repeat(heads // keys.shape[1], 1)[None, None]
+    groups, blocks = heads // keys.shape[1], 1
+    if tokens <= FEW_TOKENS:
+        groups, blocks = 1, groups  # rows of one kv head: group by group, token by token
     out = functional.scaled_dot_product_attention(
-        grouped, cache.keys[None, :, : places.span], cache.values[None, :, : places.span], attn_mask=mask, scale=scaling
+        queries.transpose(0, 1).reshape(keys.shape[1], groups, -1, width),
+        cache.keys[:, None, : places.span].expand(-1, groups, -1, -1),
+        cache.values[:, None, : places.span].expand(-1, groups, -1, -1),
+        attn_mask=None if places.mask is None else places.mask.repeat(blocks, 1)[None, None],
+        scale=scaling,
     )
     return out.view(heads, tokens, width).transpose(0, 1).reshape(tokens, -1)

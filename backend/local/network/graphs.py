@@ -49,7 +49,7 @@ class Graphed:
         self.dtype, self.device, self.vocabulary = network.dtype, network.device, network.vocabulary
         self.how = "CUDA graphs"
         self._steps: dict[tuple[int, int], _Step] = {}
-        self._of: tuple[int, int] = (0, 0)  # the state, and how often it had moved, that the captured steps belong to
+        self._of: tuple[State | None, int] = (None, 0)  # the state, and how often it had moved, that the captured steps belong to
         self._works = len(network.rotary) == 1
 
     def new_state(self, room: int) -> State:
@@ -78,9 +78,9 @@ class Graphed:
         while span < state.length + count:
             span *= 2
         state.make_room(span)
-        if self._of != (id(state), state.moves):
+        if self._of[0] is not state or self._of[1] != state.moves:
             self._steps.clear()  # their addresses are gone
-            self._of = (id(state), state.moves)
+            self._of = (state, state.moves)
         found = self._steps.get((count, span))
         if found is None:
             try:
@@ -100,12 +100,13 @@ class Graphed:
             hidden = self._net.hidden(ids, state, {rotary.device: rotary.fixed(index, span)})
             return self._net.scores(hidden), hidden
 
-        before = state.mark()
-        replay, (scores, hidden) = self._capture(run)
-        trails = [list(layer.trail) for layer in _recurrent(state)]
-        held = state.hidden
-        state.back_to(before)
-        state.hidden = held
+        before, held = state.mark(), state.hidden
+        try:
+            replay, (scores, hidden) = self._capture(run)
+            trails = [list(layer.trail) for layer in _recurrent(state)]
+        finally:  # the runs before a capture that failed have moved the state on, too
+            state.back_to(before)
+            state.hidden = held
         return _Step(ids, index, replay, scores, hidden, trails, rotary.table)
 
 

@@ -25,6 +25,8 @@ class Attention:
         """Into new tensors of more room, everything copied: an MTP head has written further than the sequence is long."""
         for name in ("keys", "values"):
             old: torch.Tensor = getattr(self, name)
+            if old.shape[1] >= room:
+                continue
             new = old.new_zeros(old.shape[0], room, old.shape[2])
             new[:, : old.shape[1]] = old
             setattr(self, name, new)
@@ -113,10 +115,10 @@ class State:
         """For `room` tokens in all; grows by doubling, so that a long answer is copied a few times only."""
         if room <= self.room:
             return
-        self.room, self.moves = max(room, 2 * self.room), self.moves + 1
-        for layer in self.layers:
-            if isinstance(layer, Attention):
-                layer.grow(self.room)
+        room, self.moves = max(room, 2 * self.room), self.moves + 1
+        for layer in self._attentions():
+            layer.grow(room)
+        self.room = room  # last: where memory runs out in between, the next call grows the rest
 
     def segment(self, start: int, end: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Copies of the keys and values of these places, layer by layer."""

@@ -89,7 +89,7 @@ def _write_model(planned: plan.Plan, source: Path, work: Path, told: Callable[[f
             source,
             config=planned.config,
             dtype=planned.dtype,
-            device_map={"": planned.devices[0]},
+            device_map=planned.device_map,
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,

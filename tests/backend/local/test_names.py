@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from backend.errors import UnknownModel
+from backend.errors import BackendError, UnknownModel
 from backend.local.facts import Facts, read_facts, sampling_of
 from backend.local.names import Asked, parse
+from backend.providers.local import LocalProvider
 from tests.backend.local.tiny import HYBRID, OPENS, PLAIN
 
 
@@ -41,6 +42,17 @@ def test_a_public_host_takes_only_what_its_owner_chose(name):
     assert parse("Qwen/Qwen3-0.6B", only=chosen).kind == "hub"
     with pytest.raises(UnknownModel) as caught:
         parse(name, only=chosen)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "name", ["~nobody-of-this-name/m", "owner/my--model", "models--Qwen--Qwen3-0.6B", "qwen3-", "x.git", "x" * 300, "a/" * 150]
+)
+async def test_a_name_that_cannot_be_is_a_sentence_and_no_traceback(name, tmp_path):
+    provider = LocalProvider(tmp_path, allow_fetch=False)
+    assert (await provider.capabilities(name)).name == f"local:{name}"
+    with pytest.raises(BackendError) as caught:
+        await provider.plan(name)
     assert caught.value.hint
 
 

@@ -179,7 +179,7 @@ def test_the_head_beside_a_model_is_counted(tmp_path, free):
         (
             False,
             200e9,
-            "159 GB of weights in 16 bits, 0.3 GB beside them while it works, 24.6 MB for 1,000 tokens; 200 GB are free on this processor",
+            "159 GB of weights in 16 bits, 0.6 GB beside them while it works, 24.6 MB for 1,000 tokens; 200 GB are free on this processor",
         ),
         (
             True,
@@ -216,7 +216,7 @@ def gpus(monkeypatch):
     def plug(*free_bytes, bf16=True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free_bytes))
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16 or including_emulation)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes[device.index], 80e9))
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L40S")
 

@@ -264,7 +264,7 @@ def known(prefixes, network, ids):
 
 @torch.inference_mode()
 def bytes_of(network, ids, *lengths):
-    """What nodes take that hold so many tokens each."""
+    """What nodes take that hold so many tokens each; a later one begins with the last of the one before."""
     state = network.new_state(64)
     network(torch.tensor(ids[:1]), state)
     token = sum(keys.nbytes + values.nbytes for keys, values in state.segment(0, 1))
@@ -274,10 +274,10 @@ def bytes_of(network, ids, *lengths):
 def test_a_shared_beginning_is_kept_once(network):
     prefixes, branch = Prefixes(1 << 30), [*IDS[:8], *OTHERS]
     keep(prefixes, network, IDS, 8, 20)
-    assert prefixes.size_bytes == bytes_of(network, IDS, 8, 12)
+    assert prefixes.size_bytes == bytes_of(network, IDS, 8, 13)
     keep(prefixes, network, branch, 8, 25)
     keep(prefixes, network, IDS, 8, 20)
-    assert prefixes.size_bytes == bytes_of(network, IDS, 8, 12, 17)
+    assert prefixes.size_bytes == bytes_of(network, IDS, 8, 13, 18)
     assert [known(prefixes, network, ids) for ids in (IDS, IDS[:20], IDS[:19], branch, OTHERS)] == [20, 20, 8, 25, 0]
     prefixes.clear()
     assert prefixes.size_bytes == 0 and known(prefixes, network, IDS) == 0
@@ -342,3 +342,23 @@ def test_they_never_take_more_than_they_may(network, most):
         assert prefixes.size_bytes <= most
     assert (known(prefixes, network, [5, *IDS]) > 0) == (most > 1)
     assert (prefixes.size_bytes > 0) == (most > 1)
+
+
+@torch.inference_mode()
+def test_an_mtp_heads_part_of_a_border_is_put_back_too():
+    """It is written only with the token after the border, which the beginning that ends there has not read."""
+    loaded = around(Qwen3Next(*next_tiny.models()), OPENS, ends=False)
+    whole = IDS[:24]
+
+    def read(ids, borders=()):
+        for _ in Decoder(loaded, ids, Sampling(), borders=borders, drafts=2).read():
+            pass
+        return loaded.working_state(1).layers[-1].keys[:, : len(ids) - 2].clone()
+
+    true = read(whole, [8, 16])
+    read(OTHERS[:24])
+    decoder = Decoder(loaded, [*whole, 5, 6], Sampling(), borders=[8, 16], drafts=2)
+    for _ in decoder.read():
+        pass
+    assert decoder.reused == 16
+    assert torch.allclose(loaded.working_state(1).layers[-1].keys[:, : len(whole) - 2], true, atol=1e-5)

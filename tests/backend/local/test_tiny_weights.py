@@ -58,6 +58,17 @@ def test_the_head_guesses_at_least_60_percent_and_saves_forwards_in_proportion(m
     assert forwards <= tokens - accepted + 2 * 20  # each right guess is one forward less; an answer begins and ends beside them
 
 
+@pytest.mark.parametrize(
+    "parameters", [*({"max_tokens": n} for n in (2, 3, 5, 9)), {"thinking_budget": 7}, {"stop": ("521",)}, {}], ids=str
+)
+def test_guesses_that_the_answer_did_not_take_are_not_counted(model, parameters):
+    """Each pass gives one token and the guesses that came true; the tokens that close a trace are guessed by nobody, in one pass."""
+    usage = answered(model, "What is 4821 + 394?", draft_tokens=3, **parameters)[1].usage
+    closing = len(model.tokenizer("\n</think>\n\n", add_special_tokens=False)["input_ids"]) if "thinking_budget" in parameters else 1
+    assert usage.output_tokens == usage.forward_passes - 1 + closing + usage.accepted_tokens
+    assert 0 <= usage.accepted_tokens <= usage.drafted_tokens
+
+
 @pytest.mark.slow
 def test_four_bits_lose_at_most_two_points(model):
     whole, packed = exam.marks(model, 40, seed=33), exam.marks(loaded(f"{tiny.NAME}@4bit"), 40, seed=33)

@@ -93,6 +93,22 @@ def test_a_capture_leaves_the_state_as_it_was():
 
 
 @torch.inference_mode()
+def test_a_capture_that_fails_after_its_runs_leaves_the_state_as_it_was_too():
+    network = hybrid()
+
+    def capture(run):
+        for _ in range(3):
+            run()
+        raise torch.OutOfMemoryError("out of memory while capturing")
+
+    graphed, other = Graphed(network, capture), network.new_state(64)
+    state = graphed.new_state(64)
+    for part in (IDS[:20], IDS[20:21], IDS[21:22]):
+        assert torch.equal(graphed(part, state), network(part, other))
+    assert graphed.how.startswith("eager")
+
+
+@torch.inference_mode()
 def test_where_capturing_fails_the_steps_are_eager_and_it_is_said():
     def capture(run):
         raise RuntimeError("operation not permitted when stream is capturing")

@@ -100,6 +100,26 @@ def test_a_room_that_grows_gives_the_same_as_one_that_is_large_enough(network, s
     assert 80 <= small.room < 160 and large.room == 200
 
 
+@torch.inference_mode()
+def test_a_room_that_could_not_be_made_whole_is_made_by_the_next_try(network, monkeypatch):
+    from backend.local.network.state import Attention
+
+    grow, failing = Attention.grow, [False, True]
+
+    def grown(layer, room):
+        if failing and failing.pop(0):
+            raise torch.OutOfMemoryError("no room")
+        grow(layer, room)
+
+    state, other = network.new_state(8), network.new_state(64)
+    network(IDS[:8], state)
+    network(IDS[:8], other)
+    monkeypatch.setattr(Attention, "grow", grown)
+    with pytest.raises(torch.OutOfMemoryError):
+        network(IDS[8:20], state)
+    assert torch.allclose(network(IDS[8:20], state), network(IDS[8:20], other), atol=1e-5)
+
+
 @pytest.mark.parametrize("before", [1, 20])
 @pytest.mark.parametrize("size", range(2, 9))
 @torch.inference_mode()
