@@ -63,6 +63,7 @@ def answer_times(loaded: LoadedModel, question: str, tokens: int, times: int) ->
     ids = torch.tensor([build(loaded.tokenizer, asked, loaded.think).ids])
     ours, theirs = [], []
     for turn in range(times + 1):
+        loaded.prefixes.clear()  # else the prompt would be known from the turn before
         start_s = time.perf_counter()
         finished = list(generate(loaded, asked, tokens, lambda: False))[-1]
         ours_s = time.perf_counter() - start_s
