@@ -196,7 +196,7 @@ def trace_html(text: str) -> list[str]:
 
 
 def empty_page(*, demo: bool, recordings: Sequence[ShelfEntry]) -> str:
-    """What a new chat shows: what there is to talk to, and four prompts."""
+    """What a new chat shows: what there is to talk to, and a few prompts."""
     cards = [("use-demo", W.card_demo, W.card_demo_text, "")] if demo else []
     cards.append(("use-tiny", W.card_tiny, W.card_tiny_text, ""))
     cards.append(("panel", W.card_key, W.card_key_text, " data-panel='connect'"))
