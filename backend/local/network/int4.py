@@ -28,7 +28,7 @@ class Int4Linear:
     """x [tokens, columns] in bf16 -> [tokens, rows]; several weights of one input are laid one under the other."""
 
     def __init__(self, weights: list[torch.Tensor]) -> None:
-        found, self._scales = codes(torch.cat(weights))
+        found, self._scales = codes(torch.cat([weight.detach() for weight in weights]))
         self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(found, _INNER_TILES)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
