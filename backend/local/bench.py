@@ -170,7 +170,7 @@ def _ceiling(loaded: LoadedModel, measured: Measured, say: Callable[[str], None]
 
 
 def _bytes_a_token(loaded: LoadedModel) -> float:
-    """Bytes of the weights that one token needs: all but the embedding's other rows and the experts that are not chosen."""
+    """Bytes of the weights that a step reads: all but the embedding's other rows and the experts that are not chosen."""
     config = loaded.model.config.get_text_config(decoder=True)
     share = getattr(config, "num_experts_per_tok", 1) / max(1, getattr(config, "num_experts", 1) or 1)
     experts = {id(t) for m in loaded.model.modules() if is_experts(m) for t in _tensors(m)}
@@ -181,7 +181,7 @@ def _bytes_a_token(loaded: LoadedModel) -> float:
         if tensor is embedding and (head is None or head.weight is not embedding):
             continue
         total += tensor.nbytes * (share if id(tensor) in experts else 1.0)
-    return total
+    return total - getattr(loaded.network, "saved_bytes", 0)
 
 
 def _tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:

@@ -17,7 +17,7 @@ class Places:
     """Where the tokens of one call stand. `index` [tokens] are their places, `span` how many places are looked at.
 
     `mask` [tokens, span] is true where a token may look; `None` where every one of them may look everywhere. `cos` and `sin`
-    [tokens, rotary width], the sines of the first half with their sign changed (see `rotate`).
+    [tokens, 1, rotary width], the sines of the first half with their sign changed (see `rotate`).
     """
 
     index: torch.Tensor
@@ -61,7 +61,7 @@ class Rotary:
         # accelerate's hook on a model over several devices answers on the embedding's own
         cos, sin = (table.to(self.device) for table in self._embedding(like, places[None]))
         half = sin.shape[-1] // 2
-        self._cos, self._sin = cos[0], torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)
+        self._cos, self._sin = cos[0][:, None], torch.cat((-sin[0, :, :half], sin[0, :, half:]), dim=-1)[:, None]
 
 
 def rotate(x: torch.Tensor, places: Places) -> torch.Tensor:
@@ -71,7 +71,7 @@ def rotate(x: torch.Tensor, places: Places) -> torch.Tensor:
     """
     width = places.cos.shape[-1]
     turned = x if width == x.shape[-1] else x[..., :width]
-    out = torch.addcmul(turned * places.cos[:, None], turned.roll(width // 2, dims=-1), places.sin[:, None])
+    out = torch.addcmul(turned * places.cos, turned.roll(width // 2, dims=-1), places.sin)
     return out if width == x.shape[-1] else torch.cat((out, x[..., width:]), dim=-1)
 
 
@@ -90,10 +90,12 @@ def attend(
     groups, blocks = heads // keys.shape[1], 1
     if tokens <= FEW_TOKENS:
         groups, blocks = 1, groups  # rows of one kv head: group by group, token by token
+    looked_at = (cache.keys.narrow(1, 0, places.span).unsqueeze(1), cache.values.narrow(1, 0, places.span).unsqueeze(1))
+    if groups > 1:
+        looked_at = (looked_at[0].expand(-1, groups, -1, -1), looked_at[1].expand(-1, groups, -1, -1))
     out = functional.scaled_dot_product_attention(
         queries.transpose(0, 1).reshape(keys.shape[1], groups, -1, width),
-        cache.keys[:, None, : places.span].expand(-1, groups, -1, -1),
-        cache.values[:, None, : places.span].expand(-1, groups, -1, -1),
+        *looked_at,
         attn_mask=None if places.mask is None else places.mask.repeat(blocks, 1)[None, None],
         scale=scaling,
     )

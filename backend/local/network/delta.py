@@ -26,6 +26,8 @@ class DeltaNet:
         self._decay = -module.A_log.detach().float().exp()
         self._groups = module.num_v_heads // module.num_k_heads
         self._out_norm = RmsNorm(module.norm.weight, module.norm.variance_epsilon)
+        width = module.head_k_dim  # an L2 norm is an RMS norm divided by the root of the width
+        self._unit = RmsNorm(torch.full((width,), width**-0.5, device=self._conv.device), _NORM_EPS / width)
         scales = torch.ones(2 * module.num_k_heads, 1, device=self._conv.device)
         scales[: module.num_k_heads] = module.head_k_dim**-0.5  # queries, then keys
         self._scales = scales
@@ -87,8 +89,7 @@ class DeltaNet:
     def _steps(self, pair: torch.Tensor, values: torch.Tensor, decay: torch.Tensor, beta: torch.Tensor, state: Recurrent) -> torch.Tensor:
         """pair [tokens, 2 x key heads, width]: queries, then keys. fp32 inside, the dtype of `values` out; [tokens, heads, width]."""
         heads = values.shape[1]
-        pair = pair.float()
-        pair = pair * pair.square().sum(-1, keepdim=True).add_(_NORM_EPS).rsqrt_().mul_(self._scales)
+        pair = self._unit(pair.float()) * self._scales
         if self._groups > 1:
             pair = pair.repeat_interleave(self._groups, dim=1)
         shrink, wide, strength, memory = decay.exp()[..., None, None], values.float(), beta.float()[..., None], state.memory

@@ -46,6 +46,8 @@ class Layer:
         self._o = Int4Linear([a.o_proj.weight]) if packed else None
         self._gate_up = Int4Linear([m.gate_proj.weight, m.up_proj.weight]) if packed else None
         self._down = Int4Linear([m.down_proj.weight]) if packed else None
+        copies = [copy for copy in (self._qkv, self._o, self._gate_up, self._down) if copy is not None]
+        self.saved_bytes = sum(copy.saved_bytes for copy in copies)
         self._before, self._between = _norm(module.input_layernorm), _norm(module.post_attention_layernorm)
         self.device = module.input_layernorm.weight.device
 
@@ -81,4 +83,6 @@ class Dense(Stack):
 
     def __init__(self, model: PreTrainedModel, *, packed: bool = False) -> None:
         inner: Any = model.get_decoder()
-        super().__init__(model, [Layer(layer, packed=packed) for layer in inner.layers], _norm(inner.norm))
+        layers = [Layer(layer, packed=packed) for layer in inner.layers]
+        super().__init__(model, layers, _norm(inner.norm))
+        self.saved_bytes = sum(layer.saved_bytes for layer in layers)

@@ -28,9 +28,12 @@ class Int4Linear:
     """x [tokens, columns] in bf16 -> [tokens, rows]; several weights of one input are laid one under the other."""
 
     def __init__(self, weights: list[torch.Tensor]) -> None:
-        found, self._scales = codes(torch.cat([weight.detach() for weight in weights]))
-        self._packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(found, _INNER_TILES)
+        whole = torch.cat([weight.detach() for weight in weights])  # recorded for autograd, all of this takes five times as long
+        found, self._scales = codes(whole)
+        self._packed = torch._convert_weight_to_int4pack_for_cpu(found, _INNER_TILES)
+
+        self.saved_bytes = whole.nbytes - self._packed.nbytes - self._scales.nbytes  # of what a product reads
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(x, self._packed, BLOCK, self._scales)
+        out: torch.Tensor = torch._weight_int4pack_mm_for_cpu(x.contiguous(), self._packed, BLOCK, self._scales)
         return out

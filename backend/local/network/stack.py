@@ -32,6 +32,7 @@ class Stack:
 
     drafts = False
     reusable = True
+    saved_bytes = 0  # of the weights a step need not read, because it reads smaller copies
 
     def __init__(self, model: PreTrainedModel, layers: Sequence[Layer], norm: RmsNorm) -> None:
         inner: Any = model.get_decoder()
