@@ -7,7 +7,7 @@ beginnings are not read again, and a model whose state cannot be cropped drafts 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -65,9 +65,8 @@ class Decoder:
         self.reused = 0
         self.drafted = self.accepted = self.forwards = 0
         self.first_drafted = self.first_accepted = 0
-        # oneDNN repacks the weights of a bf16 product each time: with one row, going without was 1.7 times as fast.
-        self._lean = self._net.device.type == "cpu" and self._net.dtype == torch.bfloat16
-        self._wide = self._lean and reads_in_fp32()
+        self._stepping = loaded.stepping
+        self._wide = self._net.device.type == "cpu" and self._net.dtype == torch.bfloat16 and reads_in_fp32()
 
     @torch.inference_mode()
     def _begin(self) -> None:
@@ -95,7 +94,7 @@ class Decoder:
 
     def next(self) -> list[Chosen]:
         """Reads the last token and chooses those after it: one, or with drafts up to one more than were guessed."""
-        with _without_onednn() if self._lean else nullcontext():
+        with self._stepping():
             found = self._step() if self._drafts == 0 else self._leap()
         self._found = [chosen.token for chosen in found]
         self._sampler.told(*self._found)
@@ -163,13 +162,3 @@ class Decoder:
         state.keep(len(found))
         self._before, self._recent = state.hidden, [self._pending, *found[:-1]]
         return [Chosen(token) for token in found]
-
-
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    set_flags = torch.backends.mkldnn.set_flags
-    before = set_flags(_enabled=False, _fp32_precision=None)[0]  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        set_flags(_enabled=before, _fp32_precision=None)  # type: ignore[no-untyped-call]

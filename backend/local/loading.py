@@ -28,6 +28,7 @@ from backend.local.packed.stacks import METHOD, STACKS, is_experts, shape_of
 from backend.local.prefixes import Prefixes
 from backend.local.progress import Report, weights_told_to
 from backend.local.prompt import think_tokens
+from backend.local.stepping import Stepping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,7 +76,7 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
 
 def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | None) -> LoadedModel:
     """A model in memory with its forward pass, its MTP head from `folder` where it has one, and room for known beginnings."""
-    network = _network(asked, planned, model, folder)
+    network, stepping = _network(asked, planned, model, folder), Stepping.of(model)
     ends = model.generation_config.eos_token_id
     return LoadedModel(
         name=asked.name,
@@ -88,7 +89,8 @@ def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: P
         chunk_tokens=_chunk_tokens(planned.devices[0], model.num_parameters()),
         network=network,
         prefixes=Prefixes(int(min(_MOST_PREFIX_BYTES, _PREFIX_SHARE * plan.free_bytes(planned.devices)))),
-        drafting=None if zero_gpu.is_here() else measure(network),  # there the GPU comes only with the first question
+        stepping=stepping,
+        drafting=None if zero_gpu.is_here() else measure(network, stepping),  # there the GPU comes only with the first question
         plan=planned,
     )
 

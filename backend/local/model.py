@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from backend.catalogue import Thinking
 from backend.local.prompt import ThinkTokens
+from backend.local.stepping import Stepping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,6 +37,7 @@ class LoadedModel:
     chunk_tokens: int
     network: Network
     prefixes: Prefixes
+    stepping: Stepping = field(default_factory=Stepping)
     drafting: Drafting | None = None
     plan: Plan | None = None
     _working: list[State] = field(default_factory=list)

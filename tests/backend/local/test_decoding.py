@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
+from transformers import GenerationConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from backend.errors import ContextTooLong
 from backend.local.decoding import Decoder
@@ -17,6 +17,7 @@ from backend.local.network.plain import Plain
 from backend.local.prefixes import Prefixes
 from backend.local.progress import unheard
 from backend.local.sampling import Sampling
+from backend.local.stepping import Stepping
 from backend.types import Finished, GenerationParameters, Waiting
 from tests.backend.local.tiny import END, around, ask, checkpoint, config, ids_of, said, scripted, tokenizer
 
@@ -132,21 +133,39 @@ def test_the_users_values_go_before_the_models_own(parameters, config, expected)
     assert found == expected
 
 
-@pytest.mark.parametrize(("dtype", "while_reading", "while_writing"), [(torch.bfloat16, True, False), (torch.float32, True, True)])
-def test_onednn_is_left_out_for_single_tokens_in_bf16_only_and_comes_back(dtype, while_reading, while_writing):
-    loaded, seen = scripted("x"), []
-    loaded.network.dtype = dtype
+@pytest.mark.parametrize("stepping", [Stepping(), Stepping(without_onednn=True), Stepping(one_thread=True), Stepping(True, True)])
+def test_what_holds_while_a_token_is_decoded_does_not_hold_while_a_prompt_is_read_nor_after(stepping):
+    loaded, seen = replace(scripted("x"), stepping=stepping), []
     answer = type(loaded.model).__call__
 
     class Watched(type(loaded.model)):
         def __call__(self, *args, **kwargs):
-            seen.append(torch.backends.mkldnn.enabled)
+            seen.append((torch.backends.mkldnn.enabled, torch.get_num_threads()))
             return answer(self, *args, **kwargs)
 
     loaded.model.__class__ = Watched
-    ours(loaded, 2)
-    assert seen == [while_reading, while_writing, while_writing]
-    assert torch.backends.mkldnn.enabled
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ours(loaded, 2)
+        step = (not stepping.without_onednn, 1 if stepping.one_thread else 2)
+        assert seen == [(True, 2), step, step]
+        assert (torch.backends.mkldnn.enabled, torch.get_num_threads()) == (True, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("changes", "dtype", "expected"),
+    [
+        ({}, torch.float32, Stepping(one_thread=True)),
+        ({}, torch.bfloat16, Stepping(without_onednn=True, one_thread=True)),
+        ({"vocab_size": 50_000, "hidden_size": 128}, torch.float32, Stepping()),
+        ({"vocab_size": 50_000, "hidden_size": 128}, torch.bfloat16, Stepping(without_onednn=True)),
+    ],
+)
+def test_bf16_goes_without_onednn_and_a_small_model_takes_one_thread(changes, dtype, expected):
+    assert Stepping.of(LlamaForCausalLM(config(**changes)).to(dtype)) == expected
 
 
 def run(loaded, request, stopped=lambda: False, max_tokens=100):
