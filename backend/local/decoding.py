@@ -7,7 +7,6 @@ beginnings are not read again, and a model whose state cannot be cropped drafts 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,6 @@ from backend.local.model import LoadedModel
 from backend.local.network.delta import LONGEST_STEP
 from backend.local.network.experts import Routing
 from backend.local.sampling import Sampler, Sampling
-from backend.local.widened import reads_in_fp32, widened
 
 _KEPT_BORDERS = 3  # of one prompt; earlier ones are seldom gone back to
 _FIRST_ROOM = 256
@@ -65,8 +63,7 @@ class Decoder:
         self.reused = 0
         self.drafted = self.accepted = self.forwards = 0
         self.first_drafted = self.first_accepted = 0
-        self._stepping = loaded.stepping
-        self._wide = self._net.device.type == "cpu" and self._net.dtype == torch.bfloat16 and reads_in_fp32()
+        self._processor = loaded.processor
 
     @torch.inference_mode()
     def _begin(self) -> None:
@@ -84,7 +81,7 @@ class Decoder:
         kept = {b for b in self._borders[-_KEPT_BORDERS:] if b > self.reused}
         while (start := self._state.length) < end:
             stop = min([b for b in self._borders if b > start] + [end, start + min(self._chunk, _MOST_LOOKS // (start + self._chunk))])
-            with widened() if self._wide else nullcontext():
+            with self._processor.reading():
                 self._read(self._prompt[start:stop])
             if stop in kept and self._prefixes is not None:
                 self._prefixes.keep(self._prompt[:stop], self._state)
@@ -94,7 +91,7 @@ class Decoder:
 
     def next(self) -> list[Chosen]:
         """Reads the last token and chooses those after it: one, or with drafts up to one more than were guessed."""
-        with self._stepping():
+        with self._processor.stepping():
             found = self._step() if self._drafts == 0 else self._leap()
         self._found = [chosen.token for chosen in found]
         self._sampler.told(*self._found)

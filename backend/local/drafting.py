@@ -11,7 +11,7 @@ import torch
 
 if TYPE_CHECKING:
     from backend.local.network import Network
-    from backend.local.stepping import Stepping
+    from backend.local.processor import Processor
 
 MOST_DRAFTS = 3
 _FIRST_SEEN, _FIRST_RIGHT = 10.0, 7.0
@@ -54,8 +54,8 @@ class Drafting:
 
 
 @torch.inference_mode()
-def measure(network: Network, stepping: Stepping) -> Drafting | None:
-    """`None` where there is no head. Steps are made as those of an answer are, within `stepping`."""
+def measure(network: Network, processor: Processor) -> Drafting | None:
+    """`None` where there is no head. Steps are made as those of an answer are, on `processor`."""
     if not network.drafts:
         return None
     state = network.new_state(_BEFORE_TOKENS + (MOST_DRAFTS + 1) * (_TIMES + 1))
@@ -67,7 +67,7 @@ def measure(network: Network, stepping: Stepping) -> Drafting | None:
         found = []
         for _ in range(_TIMES):
             start_s = time.perf_counter()
-            with stepping():
+            with processor.stepping():
                 call()
             if network.device.type == "cuda":
                 torch.cuda.synchronize(network.device)

@@ -26,9 +26,9 @@ from backend.local.network.plain import Plain
 from backend.local.network.stack import Stack
 from backend.local.packed.stacks import METHOD, STACKS, is_experts, shape_of
 from backend.local.prefixes import Prefixes
+from backend.local.processor import Processor
 from backend.local.progress import Report, weights_told_to
 from backend.local.prompt import think_tokens
-from backend.local.stepping import Stepping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -76,7 +76,7 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
 
 def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | None) -> LoadedModel:
     """A model in memory with its forward pass, its MTP head from `folder` where it has one, and room for known beginnings."""
-    network, stepping = _network(asked, planned, model, folder), Stepping.of(model)
+    network, processor = _network(asked, planned, model, folder), Processor.of(model)
     ends = model.generation_config.eos_token_id
     return LoadedModel(
         name=asked.name,
@@ -89,8 +89,8 @@ def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: P
         chunk_tokens=_chunk_tokens(planned.devices[0], model.num_parameters()),
         network=network,
         prefixes=Prefixes(int(min(_MOST_PREFIX_BYTES, _PREFIX_SHARE * plan.free_bytes(planned.devices)))),
-        stepping=stepping,
-        drafting=None if zero_gpu.is_here() else measure(network, stepping),  # there the GPU comes only with the first question
+        processor=processor,
+        drafting=None if zero_gpu.is_here() else measure(network, processor),  # there the GPU comes only with the first question
         plan=planned,
     )
 

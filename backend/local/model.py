@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backend.catalogue import Thinking
+from backend.local.processor import Processor
 from backend.local.prompt import ThinkTokens
-from backend.local.stepping import Stepping
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +37,7 @@ class LoadedModel:
     chunk_tokens: int
     network: Network
     prefixes: Prefixes
-    stepping: Stepping = field(default_factory=Stepping)
+    processor: Processor = field(default_factory=Processor)
     drafting: Drafting | None = None
     plan: Plan | None = None
     _working: list[State] = field(default_factory=list)

@@ -15,9 +15,9 @@ from backend.local.loading import load_folder
 from backend.local.names import parse
 from backend.local.network.plain import Plain
 from backend.local.prefixes import Prefixes
+from backend.local.processor import Processor
 from backend.local.progress import unheard
 from backend.local.sampling import Sampling
-from backend.local.stepping import Stepping
 from backend.types import Finished, GenerationParameters, Waiting
 from tests.backend.local.tiny import END, around, ask, checkpoint, config, ids_of, said, scripted, tokenizer
 
@@ -133,9 +133,9 @@ def test_the_users_values_go_before_the_models_own(parameters, config, expected)
     assert found == expected
 
 
-@pytest.mark.parametrize("stepping", [Stepping(), Stepping(without_onednn=True), Stepping(one_thread=True), Stepping(True, True)])
-def test_what_holds_while_a_token_is_decoded_does_not_hold_while_a_prompt_is_read_nor_after(stepping):
-    loaded, seen = replace(scripted("x"), stepping=stepping), []
+@pytest.mark.parametrize("processor", [Processor(), Processor(bf16=True), Processor(one_thread=True), Processor(True, True)], ids=str)
+def test_a_processor_steps_in_bf16_without_onednn_and_a_small_model_takes_one_thread_until_it_is_done(processor):
+    loaded, seen = replace(scripted("x"), processor=processor), []
     answer = type(loaded.model).__call__
 
     class Watched(type(loaded.model)):
@@ -148,8 +148,8 @@ def test_what_holds_while_a_token_is_decoded_does_not_hold_while_a_prompt_is_rea
     torch.set_num_threads(2)
     try:
         ours(loaded, 2)
-        step = (not stepping.without_onednn, 1 if stepping.one_thread else 2)
-        assert seen == [(True, 2), step, step]
+        threads = 1 if processor.one_thread else 2
+        assert seen == [(True, threads), (not processor.bf16, threads), (not processor.bf16, threads)]
         assert (torch.backends.mkldnn.enabled, torch.get_num_threads()) == (True, 2)
     finally:
         torch.set_num_threads(before)
@@ -158,14 +158,14 @@ def test_what_holds_while_a_token_is_decoded_does_not_hold_while_a_prompt_is_rea
 @pytest.mark.parametrize(
     ("changes", "dtype", "expected"),
     [
-        ({}, torch.float32, Stepping(one_thread=True)),
-        ({}, torch.bfloat16, Stepping(without_onednn=True, one_thread=True)),
-        ({"vocab_size": 50_000, "hidden_size": 128}, torch.float32, Stepping()),
-        ({"vocab_size": 50_000, "hidden_size": 128}, torch.bfloat16, Stepping(without_onednn=True)),
+        ({}, torch.float32, Processor(one_thread=True)),
+        ({}, torch.bfloat16, Processor(bf16=True, one_thread=True)),
+        ({"vocab_size": 50_000, "hidden_size": 128}, torch.float32, Processor()),
+        ({"vocab_size": 50_000, "hidden_size": 128}, torch.bfloat16, Processor(bf16=True)),
     ],
 )
-def test_bf16_goes_without_onednn_and_a_small_model_takes_one_thread(changes, dtype, expected):
-    assert Stepping.of(LlamaForCausalLM(config(**changes)).to(dtype)) == expected
+def test_what_a_processor_is_told_of_a_model(changes, dtype, expected):
+    assert Processor.of(LlamaForCausalLM(config(**changes)).to(dtype)) == expected
 
 
 def run(loaded, request, stopped=lambda: False, max_tokens=100):

@@ -15,8 +15,8 @@ from backend.local.generation import generate
 from backend.local.network.dense import Dense
 from backend.local.network.qwen3_next import Qwen3Next
 from backend.local.prefixes import Prefixes
+from backend.local.processor import Processor
 from backend.local.sampling import Sampling
-from backend.local.stepping import Stepping
 from backend.types import Detail, Finished
 from tests.backend.local import next_tiny
 from tests.backend.local.tiny import around, ask, config, ids_of, said
@@ -227,12 +227,12 @@ def test_a_measurement_begins_with_a_guess_of_our_own():
 
 def test_nothing_is_measured_without_a_head(parts):
     torch.manual_seed(7)
-    assert measure(Dense(LlamaForCausalLM(config()).eval()), Stepping()) is None
-    assert measure(Qwen3Next(parts[0]), Stepping()) is None
+    assert measure(Dense(LlamaForCausalLM(config()).eval()), Processor()) is None
+    assert measure(Qwen3Next(parts[0]), Processor()) is None
 
 
 def test_steps_and_drafts_are_measured(parts):
-    found = measure(Qwen3Next(*parts), Stepping())
+    found = measure(Qwen3Next(*parts), Processor())
     assert len(found.step_s) == MOST_DRAFTS + 1
     assert all(0 < seconds < 10 for seconds in (*found.step_s, found.draft_s))
     assert found.best() in range(MOST_DRAFTS + 1)

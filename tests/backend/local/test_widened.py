@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from backend.local.decoding import Decoder
 from backend.local.loading import load_folder
 from backend.local.names import parse
 from backend.local.progress import unheard
+from backend.local.processor import Processor
 from backend.local.sampling import Sampling
 from backend.local.widened import FEWEST_ROWS, widened
 from tests.backend.local.tiny import checkpoint, ids_of, scripted
@@ -61,10 +63,9 @@ def test_only_reading_is_widened_and_only_where_bf16_products_are_slow(monkeypat
         yield
         within.pop()
 
-    monkeypatch.setattr("backend.local.decoding.widened", noted)
-    monkeypatch.setattr("backend.local.decoding.reads_in_fp32", lambda: slow)
-    loaded = scripted("x")
-    loaded.network.dtype = torch.bfloat16
+    monkeypatch.setattr("backend.local.processor.widened", noted)
+    monkeypatch.setattr("backend.local.processor.reads_in_fp32", lambda: slow)
+    loaded = replace(scripted("x"), processor=Processor(bf16=True))
     answer = type(loaded.model).__call__
 
     class Watched(type(loaded.model)):
