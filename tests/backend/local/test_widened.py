@@ -12,8 +12,8 @@ from torch.nn import functional
 from backend.local.decoding import Decoder
 from backend.local.loading import load_folder
 from backend.local.names import parse
-from backend.local.progress import unheard
 from backend.local.processor import Processor
+from backend.local.progress import unheard
 from backend.local.sampling import Sampling
 from backend.local.widened import FEWEST_ROWS, widened
 from tests.backend.local.tiny import checkpoint, ids_of, scripted
