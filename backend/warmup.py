@@ -47,6 +47,6 @@ def _import(names: tuple[str, ...]) -> None:
         except Exception:  # the request itself is going to meet it, and can tell somebody
             log.debug("%s cannot be imported", name, exc_info=True)
             return
-    # torch and transformers leave a million objects that live as long as the process. Looked through by the garbage collector again
+    # torch and transformers leave 400,000 objects that live as long as the process. Looked through by the garbage collector again
     # and again, they made the load of the demo model take 2.0 s in place of 1.7 (2 cores AMD EPYC, 2026-11-26).
     gc.freeze()
