@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from backend.local.tiny import exam, train
+from backend.local.tiny import exam, lessons, train
 from backend.local.tiny.lessons import IGNORED, batches, lesson
 from backend.local.tiny.problems import TASKS, make
 from backend.local.tiny.tokenizer import build
@@ -144,3 +146,23 @@ def test_a_few_steps_of_training_learn_something_and_what_is_written_loads(token
     write(model, head, tokenizer, tmp_path)
     loaded = load_folder(Asked("x", "folder", str(tmp_path)), tmp_path, unheard)
     assert loaded.thinking == "always" and loaded.network.drafts and loaded.end_ids == {tokenizer.eos_token_id}
+
+
+def test_courses_that_were_run_one_after_the_other_give_the_weights_of_one_run(monkeypatch, tokenizer, tmp_path):
+    """As the weights in assets/ were made, in parts, and the one command of their card makes them."""
+    first, second = train.COURSES
+    monkeypatch.setattr(train, "COURSES", (replace(first, steps=2), replace(second, steps=2)))
+    monkeypatch.setattr(train, "BATCH_TOKENS", 512)
+    monkeypatch.setattr(lessons, "_POOL", 32)
+    monkeypatch.setattr(train, "build", lambda seed: tokenizer if seed == 7 else None)  # counting its words takes a while
+
+    def run(folder, *options):
+        monkeypatch.setattr("sys.argv", ["train", str(tmp_path / folder), "--mtp-steps", "1", *options])
+        train.main()
+        return load_file(tmp_path / folder / "model.safetensors")
+
+    whole, half = run("whole"), run("half", "--courses", "1")
+    rest = run("rest", "--after", "1", "--begin", str(tmp_path / "half"))
+    assert whole.keys() == rest.keys() and any(name.startswith("mtp.") for name in whole)
+    assert all(torch.equal(whole[name], rest[name]) for name in whole)
+    assert not all(torch.equal(half[name], rest[name]) for name in half)
