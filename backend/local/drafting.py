@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 
 MOST_DRAFTS = 3
 _FIRST_SEEN, _FIRST_RIGHT = 10.0, 7.0
+_ENOUGH_SEEN = 20.0
 _FADE = 0.95
-_TIMES = 5
+_TIMES = 7
 _BEFORE_TOKENS = 64
 
 
@@ -44,13 +47,16 @@ class Drafting:
     def best(self) -> int:
         """How many tokens to guess ahead so that a token takes the least time; 0 where guessing does not pay.
 
-        Expected tokens of a leap with k drafts that come true with probability a each: 1 + a + ... + a^k.
+        Expected tokens of a leap with k drafts that come true with probability a each: 1 + a + ... + a^k. While too little was seen
+        to know a, one is guessed wherever that could pay.
         """
 
-        def token_s(ahead: int) -> float:
-            return (self.step_s[ahead] + ahead * self.draft_s) / sum(self.acceptance**k for k in range(ahead + 1))
+        def token_s(ahead: int, acceptance: float) -> float:
+            return (self.step_s[ahead] + ahead * self.draft_s) / sum(acceptance**k for k in range(ahead + 1))
 
-        return min(range(len(self.step_s)), key=token_s)
+        found = min(range(len(self.step_s)), key=lambda ahead: token_s(ahead, self.acceptance))
+        untried = self.seen < _ENOUGH_SEEN and len(self.step_s) > 1 and token_s(1, 1.0) < self.step_s[0]
+        return 1 if untried and found == 0 else found
 
 
 @torch.inference_mode()
@@ -63,18 +69,22 @@ def measure(network: Network, processor: Processor) -> Drafting | None:
     ids = torch.zeros(_BEFORE_TOKENS, dtype=torch.long, device=network.device)
     network(ids, state)
 
-    def fastest_s(call: Callable[[], object]) -> float:
-        found = []
-        for _ in range(_TIMES):
+    hidden: list[torch.Tensor] = []
+
+    def step(count: int) -> None:
+        network(ids[:count], state, logits=count)
+        assert state.hidden is not None
+        hidden[:] = [state.hidden[-1:]]
+
+    calls: list[Callable[[], object]] = [partial(step, count) for count in range(1, MOST_DRAFTS + 2)]
+    calls.append(lambda: network.draft(ids[:1], hidden[0], state, state.length))
+    fastest_s = [math.inf] * len(calls)
+    for _ in range(_TIMES):  # in turn, so that what else the machine does for a moment falls on all of them
+        for place, call in enumerate(calls):
             start_s = time.perf_counter()
             with processor.stepping():
                 call()
             if network.device.type == "cuda":
                 torch.cuda.synchronize(network.device)
-            found.append(time.perf_counter() - start_s)
-        return min(found)
-
-    steps = [fastest_s(lambda n=n: network(ids[:n], state, logits=n)) for n in range(1, MOST_DRAFTS + 2)]  # type: ignore[misc]
-    assert state.hidden is not None
-    hidden = state.hidden[-1:]
-    return Drafting(tuple(steps), fastest_s(lambda: network.draft(ids[:1], hidden, state, state.length)))
+            fastest_s[place] = min(fastest_s[place], time.perf_counter() - start_s)
+    return Drafting(tuple(fastest_s[:-1]), fastest_s[-1])

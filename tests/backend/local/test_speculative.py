@@ -225,6 +225,23 @@ def test_a_measurement_begins_with_a_guess_of_our_own():
     assert Drafting((1.0,), 0.0).acceptance == 0.7
 
 
+def test_guessing_is_tried_while_too_little_is_known_of_it():
+    drafting = Drafting((1.0, 1.5, 2.0, 2.5), 0.3)  # pays from 80 % right
+    assert drafting.acceptance == 0.7 and drafting.best() == 1
+    drafting.learn(30, 15)
+    assert drafting.best() == 0
+    for _ in range(30):  # answers without a guess
+        drafting.learn(0, 0)
+    assert drafting.best() == 1
+    drafting.learn(500, 500)
+    assert drafting.best() == 3
+
+
+def test_guessing_is_not_tried_where_it_could_not_pay():
+    assert Drafting((1.0, 2.0, 3.0, 4.0), 0.0).best() == 0
+    assert Drafting((1.0,), 0.0).best() == 0
+
+
 def test_nothing_is_measured_without_a_head(parts):
     torch.manual_seed(7)
     assert measure(Dense(LlamaForCausalLM(config()).eval()), Processor()) is None
