@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backend.catalogue import Thinking
-from backend.local.processor import Processor
 from backend.local.prompt import ThinkTokens
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from backend.local.network.state import State
     from backend.local.plan import Plan
     from backend.local.prefixes import Prefixes
+    from backend.local.processor import Processor
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LoadedModel:
     chunk_tokens: int
     network: Network
     prefixes: Prefixes
-    processor: Processor = field(default_factory=Processor)
+    processor: Processor
     drafting: Drafting | None = None
     plan: Plan | None = None
     _working: list[State] = field(default_factory=list)

@@ -17,6 +17,7 @@ from backend.local.model import LoadedModel
 from backend.local.network import Network
 from backend.local.network.plain import Plain
 from backend.local.prefixes import Prefixes
+from backend.local.processor import Processor
 from backend.local.prompt import think_tokens
 from backend.types import ChatRequest, Event, GenerationParameters, Message, TextDelta, ThinkingDelta
 
@@ -140,6 +141,7 @@ def scripted(
         chunk_tokens=chunk_tokens,
         network=Plain(script),
         prefixes=Prefixes(1 << 20),
+        processor=Processor(),
     )
 
 
@@ -157,6 +159,7 @@ def around(network: Network, template: str = PLAIN, *, ends: bool = True, **chan
         "chunk_tokens": 16,
         "network": network,
         "prefixes": Prefixes(1 << 30),
+        "processor": Processor(),
     }
     return LoadedModel(**{**options, **changes})
 
