@@ -293,3 +293,33 @@ def test_each_failure_while_converting_has_its_sentence(shop, monkeypatch, make,
     with pytest.raises(LocalModelError, match=words):
         shop.ensure(convert=demo_source.convert)
     assert shop.leftovers() == set()
+
+
+def test_the_size_of_a_folder_in_which_everything_is_deleted_meanwhile(tmp_path, monkeypatch):
+    """As pip does with where it unpacked: the folder goes after it was listed and before it is looked into, the file before its size."""
+    (tmp_path / "stays").write_bytes(b"12345")
+    (tmp_path / "file-goes").write_bytes(b"123")
+    (tmp_path / "folder-goes" / "deeper").mkdir(parents=True)
+    scandir, before = os.scandir, list(os.scandir(tmp_path))
+
+    def seen(path):
+        if str(path) != str(tmp_path):
+            return scandir(path)
+        shutil.rmtree(tmp_path / "folder-goes", ignore_errors=True)
+        (tmp_path / "file-goes").unlink(missing_ok=True)
+        return Listing(before)
+
+    class Listing(list):
+        def __enter__(self):
+            return iter(self)
+
+        def __exit__(self, *_):
+            pass
+
+        def __next__(self):
+            if not self:
+                raise StopIteration
+            return self.pop()
+
+    monkeypatch.setattr(os, "scandir", seen)
+    assert demo_source._size_bytes(tmp_path) == 5
