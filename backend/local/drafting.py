@@ -64,7 +64,8 @@ def measure(network: Network, processor: Processor) -> Drafting | None:
     """`None` where there is no head. Steps are made as those of an answer are, on `processor`."""
     if not network.drafts:
         return None
-    state = network.new_state(_BEFORE_TOKENS + (MOST_DRAFTS + 1) * (_TIMES + 1))
+    lengths = range(1, MOST_DRAFTS + 2)
+    state = network.new_state(_BEFORE_TOKENS + _TIMES * sum(lengths) + 1)  # all of it at once: growing in between would be measured, too
     state.wants_hidden = True
     ids = torch.zeros(_BEFORE_TOKENS, dtype=torch.long, device=network.device)
     network(ids, state)
@@ -76,7 +77,7 @@ def measure(network: Network, processor: Processor) -> Drafting | None:
         assert state.hidden is not None
         hidden[:] = [state.hidden[-1:]]
 
-    calls: list[Callable[[], object]] = [partial(step, count) for count in range(1, MOST_DRAFTS + 2)]
+    calls: list[Callable[[], object]] = [partial(step, count) for count in lengths]
     calls.append(lambda: network.draft(ids[:1], hidden[0], state, state.length))
     fastest_s = [math.inf] * len(calls)
     for _ in range(_TIMES):  # in turn, so that what else the machine does for a moment falls on all of them

@@ -29,7 +29,7 @@ class DeltaNet:
         width = module.head_k_dim  # an L2 norm is an RMS norm divided by the root of the width
         self._unit = RmsNorm(torch.full((width,), width**-0.5, device=self._conv.device), _NORM_EPS / width)
         scales = torch.ones(2 * module.num_k_heads, 1, device=self._conv.device)
-        scales[: module.num_k_heads] = module.head_k_dim**-0.5  # queries, then keys
+        scales[: module.num_k_heads] = width**-0.5  # queries, then keys
         self._scales = scales
         weight = fused(module.in_proj_qkvz, module.in_proj_ba)
         self._in = None if weight is None else weight[self._order()]

@@ -31,7 +31,6 @@ class Int4Linear:
         whole = torch.cat([weight.detach() for weight in weights])  # recorded for autograd, all of this takes five times as long
         found, self._scales = codes(whole)
         self._packed = torch._convert_weight_to_int4pack_for_cpu(found, _INNER_TILES)
-
         self.saved_bytes = whole.nbytes - self._packed.nbytes - self._scales.nbytes  # of what a product reads
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
