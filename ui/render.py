@@ -212,7 +212,7 @@ def empty_page(*, demo: bool, recordings: Sequence[ShelfEntry]) -> str:
         f"<span>{esc(text.splitlines()[0])}</span><em>{esc(kind)}</em></button>"
         for text, kind in W.starters
     )
-    note = f"<p>{esc(W.hello_demo)}</p>" if demo else ""
+    note = f"<p>{esc(W.hello_small)}</p>" if demo else ""
     return f"<div class='hello'><h2>{esc(W.hello)}</h2>{note}<div class='cards'>{buttons}</div><div class='starters'>{starters}</div></div>"
 
 

@@ -193,7 +193,7 @@ class English:
     machine_examples = "For example ./models/Qwen3-Next-80B-A3B-Instruct-packed or Qwen/Qwen3-0.6B; add @4bit for 4-bit weights."
     # empty page
     hello = "Watch Qwen3-Next think"
-    hello_demo = "The demo model answers at once, on this machine. It is tiny and often wrong: it shows the page, not Qwen3-Next."
+    hello_small = "The two small models run on this machine, without a key. They are often wrong: they show the page, not Qwen3-Next."
     card_demo = "Demo model"
     card_demo_text = "A 135M model on this processor. The first use fetches 96 MB once."
     card_tiny = "Tiny Qwen3-Next"
