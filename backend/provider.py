@@ -46,6 +46,7 @@ class HoldsModels(Protocol):
     """An engine on this machine: one model in memory at a time."""
 
     def held(self) -> HeldModel | None: ...
+    def busy(self) -> bool: ...
 
     async def plan(self, model: str) -> str:
         """What loading `model` would take, as a sentence; raises the tree's errors where it cannot be loaded."""

@@ -60,7 +60,7 @@ class Machine:
     async def unload(self) -> str:
         engine = self.backend.engines.machine()
         if engine is None or engine.held() is None:
-            return _hint(W.machine_none)
+            return _hint(W.machine_loading if engine is not None and engine.busy() else W.machine_none)
         await engine.unload()
         return _hint(W.machine_freed)
 

@@ -61,6 +61,19 @@ def check_weights(name: str, folder: Path) -> int:
     return sum(f.stat().st_size for f in files)
 
 
+def stored_weights_bytes(name: str, folder: Path) -> int:
+    """What all weight files take, from the index where there is one, since not all of them may be here; 0 where nothing tells."""
+    index = _json(name, folder / INDEX) if (folder / INDEX).is_file() else {}
+    told = index.get("metadata", {}).get("total_size", 0)
+    return max(int(told), sum(f.stat().st_size for f in folder.glob("*.safetensors")))
+
+
+def has_draft_weights(name: str, folder: Path) -> bool:
+    """Whether there is an MTP head among them, here or not."""
+    index = _json(name, folder / INDEX) if (folder / INDEX).is_file() else {}
+    return any(key.startswith(DRAFT_PREFIX) for key in index.get("weight_map", ())) or draft_weights_bytes(folder) > 0
+
+
 def draft_weights_bytes(folder: Path) -> int:
     """The size of the MTP head's tensors as they lie in the files; 0 where there is none, or no file yet."""
     from safetensors import SafetensorError, safe_open

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import BackendError, BadInput
+from backend.errors import BackendError, BadInput, OutOfMemory
 
 if TYPE_CHECKING:
     from backend.local.model import LoadedModel
@@ -39,8 +39,11 @@ def bench(options: argparse.Namespace) -> int:
     import torch
 
     from backend.local.bench import run
+    from backend.local.memory import as_gpu_lost, as_out_of_memory
 
     try:
+        if options.tokens < 2:
+            raise BadInput("An answer of fewer than 2 tokens has no speed.", hint="Give --tokens 2 or more.")
         loaded = _random(options) if options.random_weights else _loaded(options.model)
         network = loaded.network
         where = torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else f"{torch.get_num_threads()} threads"
@@ -50,6 +53,11 @@ def bench(options: argparse.Namespace) -> int:
         run(loaded, options.tokens, against=options.against is not None, say=_say)
     except BackendError as error:
         return _failed(error)
+    except RuntimeError as error:
+        known = as_out_of_memory(error) or as_gpu_lost(error)
+        if known is None:
+            raise
+        return _failed(known)
     return 0
 
 
@@ -78,6 +86,11 @@ def _random(options: argparse.Namespace) -> LoadedModel:
         config.num_hidden_layers, config.layer_types = options.layers, (config.layer_types or [])[: options.layers]
     asked = Asked(options.random_weights, "folder", "", four_bit=True)
     planned = planned_size(asked, config)
+    if planned.device_map != {"": planned.devices[0]}:
+        raise OutOfMemory(
+            f"{options.random_weights} does not fit on the first GPU, on which it is made: {planned.sentence()}.",
+            hint="Name fewer --layers.",
+        )
     model: Any = random_model(config, planned.devices[0], planned.dtype)
     return ready(asked, planned, model, read_tokenizer(tiny.NAME, tiny.FOLDER), None)
 

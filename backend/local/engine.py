@@ -66,6 +66,12 @@ class Engine(Generic[M]):
         """Name and model of what is in memory now."""
         return self._held
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being served, its load among that."""
+        active = self._active
+        return active is not None and not active.ended
+
     def submit(self, request: ChatRequest) -> Job:
         """Puts a request at the end of the queue. Raises `LocalModelError` once the engine was closed."""
         job = Job(request)

@@ -18,10 +18,11 @@ from transformers.modeling_layers import MtpModel
 
 from backend.errors import ModelLoadError
 from backend.local.checkpoint import DRAFT_PREFIX
+from backend.local.memory import as_gpu_lost, as_out_of_memory
 from backend.local.packed.stacks import SCALES
 
 if TYPE_CHECKING:
-    from transformers import Qwen3NextForCausalLM
+    from transformers import PreTrainedModel, Qwen3NextForCausalLM
 
 _NAMES = {
     "mtp.fc.weight": "layers.0.eh_proj.weight",
@@ -38,6 +39,7 @@ class Tensors:
     """The `mtp.*` tensors of a folder, read when they are asked for."""
 
     def __init__(self, folder: Path, closing: ExitStack, device: str = "cpu") -> None:
+        self.device = device
         self._files = [
             closing.enter_context(safe_open(path, framework="pt", device=device)) for path in sorted(folder.glob("*.safetensors"))
         ]
@@ -61,7 +63,7 @@ class Tensors:
 def load_head(name: str, model: Qwen3NextForCausalLM, folder: Path, *, packed: bool) -> MtpModel | None:
     """The head beside `model`, on its last layer's device and in its dtype, its experts packed with `packed`. `None` where there is none.
 
-    Raises `ModelLoadError` where a tensor is missing or of another shape.
+    Raises `ModelLoadError` where a tensor is missing or of another shape, `OutOfMemory`, and `LocalModelError` for a GPU that failed.
     """
     device = model.model.norm.weight.device
     with ExitStack() as closing:
@@ -69,20 +71,24 @@ def load_head(name: str, model: Qwen3NextForCausalLM, folder: Path, *, packed: b
             tensors = Tensors(folder, closing, str(device))
             if not len(tensors):
                 return None
-            config = model.config
-            config.num_mtp_layers, config.mtp_layer_types = 1, ["full_attention"]
-            with torch.device("meta"):
-                head = MtpModel(model, 1)
+            head = empty_head(model)
             _fill(head, tensors, model.dtype, packed=packed)
         except SafetensorError as error:
             raise ModelLoadError(f"A weight file of {name} is damaged or cut short.", hint="Fetch the checkpoint again.") from error
         except (KeyError, RuntimeError, ValueError) as error:
-            raise ModelLoadError(
-                f"The MTP head of {name} is incomplete or of another shape.", hint="Fetch the checkpoint again."
-            ) from error
+            damaged = ModelLoadError(f"The MTP head of {name} is incomplete or of another shape.", hint="Fetch the checkpoint again.")
+            raise as_out_of_memory(error) or as_gpu_lost(error) or damaged from error  # torch raises all of them as RuntimeError
     head.tie_with_main_model(model)
     head.eval().requires_grad_(False)
     return head
+
+
+def empty_head(model: PreTrainedModel) -> MtpModel:
+    """One layer of full attention, as Qwen3-Next's is, without memory for its weights."""
+    config: Any = model.config
+    config.num_mtp_layers, config.mtp_layer_types = 1, ["full_attention"]  # what transformers' head looks for
+    with torch.device("meta"):
+        return MtpModel(model, 1)
 
 
 def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool) -> None:
@@ -97,9 +103,7 @@ def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool)
     for name in sorted(n for n in wanted if ".experts." in n):
         target, _, stack = name.rpartition(".")
         source = target.replace("layers.0.mtp_block.", f"{DRAFT_PREFIX}layers.0.")
-        whole = _stack(tensors, source, stack, dtype)
-        if whole.shape != getattr(head.get_submodule(target), stack).shape:
-            raise RuntimeError(f"{name}: {tuple(whole.shape)}")
+        whole = _stack(tensors, source, stack, getattr(head.get_submodule(target), stack).shape, dtype)
         if packed:
             from backend.local.packed.storage import pack
 
@@ -113,13 +117,20 @@ def _fill(head: MtpModel, tensors: Tensors, dtype: torch.dtype, *, packed: bool)
         raise KeyError(min(wanted))
 
 
-def _stack(tensors: Tensors, source: str, stack: str, dtype: torch.dtype) -> torch.Tensor:
-    """One fused stack from its experts."""
-    numbers = sorted({int(m[2]) for key in tensors if (m := _EXPERT.fullmatch(key)) and m[1] == source})
-    if stack == "down_proj":
-        return torch.stack([tensors[f"{source}.{n}.down_proj.weight"].to(dtype) for n in numbers])
-    halves = [[tensors[f"{source}.{n}.{half}_proj.weight"].to(dtype) for half in ("gate", "up")] for n in numbers]
-    return torch.stack([torch.cat(pair) for pair in halves])
+def _stack(tensors: Tensors, source: str, stack: str, shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+    """One fused stack [experts, rows, columns] filled expert by expert: of the full size it takes 2.1 GB, and nothing else beside it."""
+    parts = ("down",) if stack == "down_proj" else ("gate", "up")
+    whole = torch.empty(shape, dtype=dtype, device=tensors.device)
+    for expert, place in enumerate(whole):
+        for part, rows in zip(parts, place.chunk(len(parts)), strict=True):
+            value = tensors[f"{source}.{expert}.{part}_proj.weight"]
+            if value.shape != rows.shape:  # copying would spread a smaller one
+                raise RuntimeError(f"{source}.{expert}.{part}_proj: {tuple(value.shape)}")
+            rows.copy_(value)
+    beyond = {int(m[2]) for key in tensors if (m := _EXPERT.fullmatch(key)) and m[1] == source} - set(range(len(whole)))
+    if beyond:
+        raise RuntimeError(f"{source}: an expert {min(beyond)}")
+    return whole
 
 
 def _put(head: MtpModel, name: str, value: torch.Tensor) -> None:

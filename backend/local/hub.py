@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 
 from backend.errors import BackendError, ModelLoadError, UnknownModel
@@ -32,6 +33,17 @@ def fetch(model_id: str, patterns: tuple[str, ...], report: Report) -> Path:
         raise  # the load was given up through `report`
     except Exception as error:
         raise _mapped(model_id, error) from error
+
+
+def check_room(model_id: str, folder: Path, size_bytes: int) -> None:
+    """Raises `ModelLoadError` where the disk of `folder` has no room for what is missing of `size_bytes` of weights."""
+    missing = size_bytes - sum(file.stat().st_size for file in folder.glob(WEIGHTS[0]))
+    free = shutil.disk_usage(folder).free
+    if missing > free:
+        raise ModelLoadError(
+            f"{missing / 1e9:,.1f} GB of {model_id} are still to be fetched; the disk has {free / 1e9:,.1f} GB free.",
+            hint="Free some space, or move HF_HOME.",
+        )
 
 
 def cached_folder(model_id: str) -> Path | None:

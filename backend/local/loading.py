@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
-from backend.local import demo, hub, plan, tiny, zero_gpu
-from backend.local.checkpoint import check_weights, read_tokenizer
+from backend.local import demo, devices, hub, plan, tiny, zero_gpu
+from backend.local.checkpoint import check_weights, read_tokenizer, stored_weights_bytes
 from backend.local.drafting import measure
 from backend.local.facts import thinking_of
-from backend.local.memory import as_out_of_memory
+from backend.local.memory import as_gpu_lost, as_out_of_memory
 from backend.local.model import LoadedModel
 from backend.local.names import Asked
 from backend.local.network import Network
@@ -32,6 +32,8 @@ from backend.local.prompt import think_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from backend.local.sizing import Plan
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> Lo
         case "hub":
             folder = hub.fetch(asked.place, hub.SMALL_FILES, report)
             plan.make(asked, folder)  # refuses what will not load before its weights are fetched
+            hub.check_room(asked.place, folder, stored_weights_bytes(asked.name, folder))
             folder = hub.fetch(asked.place, hub.WEIGHTS, report)
     return load_folder(asked, folder, report)
 
@@ -74,7 +77,7 @@ def load_folder(asked: Asked, folder: Path, report: Report, dtype: torch.dtype |
     return made
 
 
-def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | None) -> LoadedModel:
+def ready(asked: Asked, planned: Plan, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path | None) -> LoadedModel:
     """A model in memory with its forward pass, its MTP head from `folder` where it has one, and room for known beginnings."""
     network, processor = _network(asked, planned, model, folder), Processor.of(model)
     ends = model.generation_config.eos_token_id
@@ -88,14 +91,14 @@ def ready(asked: Asked, planned: plan.Plan, model: PreTrainedModel, tokenizer: P
         thinking=thinking_of(tokenizer.get_chat_template()),
         chunk_tokens=_chunk_tokens(planned.devices[0], model.num_parameters()),
         network=network,
-        prefixes=Prefixes(int(min(_MOST_PREFIX_BYTES, _PREFIX_SHARE * plan.free_bytes(planned.devices)))),
+        prefixes=Prefixes(int(min(_MOST_PREFIX_BYTES, _PREFIX_SHARE * devices.free_bytes((network.device,))))),
         processor=processor,
         drafting=None if zero_gpu.is_here() else measure(network, processor),  # there the GPU comes only with the first question
         plan=planned,
     )
 
 
-def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: Path | None) -> Network:
+def _network(asked: Asked, planned: Plan, model: PreTrainedModel, folder: Path | None) -> Network:
     """The forward pass for a model, its steps captured where there is a GPU.
 
     The demo's weights were 4-bit to begin with, so its steps may be too (see int4.py).
@@ -105,8 +108,7 @@ def _network(asked: Asked, planned: plan.Plan, model: PreTrainedModel, folder: P
         from backend.local.network.qwen3_next import Qwen3Next
 
         next_model: Any = model
-        packed = planned.form == "4-bit" or _is_packed(planned)
-        head = None if folder is None else load_head(asked.name, next_model, folder, packed=packed)
+        head = None if folder is None else load_head(asked.name, next_model, folder, packed=planned.form == "4-bit")
         return _stepping(Qwen3Next(next_model, head))
     if takes(model):
         steps_in_4_bit = asked.kind == "demo" and not asked.four_bit and model.device.type == "cpu" and model.dtype == torch.bfloat16
@@ -119,14 +121,9 @@ def _stepping(network: Stack) -> Network:
     return Graphed(network) if network.device.type == "cuda" and not zero_gpu.is_here() else network
 
 
-def _is_packed(planned: plan.Plan) -> bool:
-    stored: Any = getattr(planned.config, "quantization_config", None) or {}
-    return (stored.get("quant_method") if isinstance(stored, dict) else getattr(stored, "quant_method", None)) == METHOD
-
-
-def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedModel:
+def _weights(planned: Plan, folder: Path, report: Report) -> PreTrainedModel:
     options: dict[str, Any] = {"quantization_config": planned.quantization} if planned.quantization is not None else {}
-    if _is_packed(planned):
+    if plan.stored_method(planned.config) == METHOD:
         import backend.local.packed.quantizer  # noqa: F401  # makes the method known to transformers
     try:
         with weights_told_to(lambda share: report("loading", share), planned.sizes):
@@ -143,7 +140,7 @@ def _weights(planned: plan.Plan, folder: Path, report: Report) -> PreTrainedMode
     except BackendError:
         raise  # the load was given up through `report`
     except Exception as error:
-        raise as_out_of_memory(error) or _load_error(planned.name, error) from error
+        raise as_out_of_memory(error) or as_gpu_lost(error) or _load_error(planned.name, error) from error
     model: PreTrainedModel = loaded[0]
     missing = loaded[1]["missing_keys"]
     if missing:  # transformers fills them with random numbers and only warns

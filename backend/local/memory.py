@@ -43,7 +43,12 @@ def _trim() -> None:
 
 def release() -> None:
     """Gives memory that nothing refers to any more back to the machine."""
-    gc.collect()
+    if gc.get_freeze_count():  # the warm-up did; a model that was there by then is in cycles which only a full look finds
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+    else:
+        gc.collect()
     _trim()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

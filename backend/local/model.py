@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from backend.local.drafting import Drafting
     from backend.local.network import Network
     from backend.local.network.state import State
-    from backend.local.plan import Plan
     from backend.local.prefixes import Prefixes
     from backend.local.processor import Processor
+    from backend.local.sizing import Plan
 
 
 @dataclass(frozen=True)

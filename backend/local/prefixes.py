@@ -69,7 +69,11 @@ class Prefixes:
         if start == len(ids):
             return
         self._clock += 1
-        made = _Node(parent, tuple(ids[start:]), state.segment(_before(start), len(ids)), state.mark(), self._clock)
+        try:
+            made = _Node(parent, tuple(ids[start:]), state.segment(_before(start), len(ids)), state.mark(), self._clock)
+        except torch.OutOfMemoryError:  # what could be read again is given up before an answer is
+            self.clear()
+            return
         for node in known:
             node.used = self._clock
         parent.children[made.ids] = made

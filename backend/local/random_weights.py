@@ -10,10 +10,10 @@ from torch import nn
 from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 
-from backend.local import plan
 from backend.local.packed.experts import NAME
 from backend.local.packed.quantizer import make_place
 from backend.local.packed.stacks import SCALES, STACKS, is_experts
+from backend.local.sizing import packing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,14 +28,15 @@ def random_model(config: Qwen3NextConfig, device: torch.device, dtype: torch.dty
     torch.manual_seed(seed)
     with torch.device("meta"):
         model: Any = Qwen3NextForCausalLM(config).to(dtype)  # type: ignore[arg-type]
-    quantization, _ = plan.packing(model, dtype)
+    quantization, _ = packing(model, dtype)
     replace_with_bnb_linear(model, quantization.llm_int8_skip_modules, quantization, pre_quantized=False)
     for module in model.modules():
         if is_experts(module):
             _fill_experts(module, device)
         elif isinstance(module, Linear4bit):
             value = torch.randn(module.out_features, module.in_features, dtype=dtype, device=device) * _STD
-            packed: Any = Params4bit(value, requires_grad=False, quant_type="nf4", blocksize=64, module=module)
+            # scales as a load leaves them, not packed themselves
+            packed: Any = Params4bit(value, requires_grad=False, quant_type="nf4", blocksize=64, compress_statistics=False, module=module)
             module.weight = packed.to(device)
     for name, parameter in list(model.named_parameters()):
         if parameter.is_meta:

@@ -93,6 +93,10 @@ class LocalProvider:
             guesses=None if drafting is None else f"{drafting.best()} ahead, {100 * drafting.acceptance:.0f} % of first guesses come true",
         )
 
+    def busy(self) -> bool:
+        """Whether a model is loading or answering."""
+        return self._engine.busy
+
     async def plan(self, model: str) -> str:
         """Raises `ModelLoadError`, `OutOfMemory` or `UnknownModel`. Reads a config, from the hub where it is not here."""
         asked = parse(model, only=self._only)
@@ -100,12 +104,16 @@ class LocalProvider:
         def planned() -> str:
             with importing:
                 from backend.local import plan
+                from backend.local.devices import bytes_of
 
             if asked.kind == "demo" and not demo.is_there(self._models):
-                return "96 MB to fetch once, then 0.3 GB of weights in 16 bits."
+                if not self._allow_fetch:
+                    demo.ensure(self._models, allow_fetch=False, report=unheard)  # raises with the reason
+                return "93 MB to fetch once, then 0.3 GB of weights in 16 bits."
             places = {"demo": self._models / demo.FOLDER, "tiny": tiny.FOLDER, "folder": Path(asked.place)}
             folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, unheard)
-            return f"{plan.make(asked, folder).sentence()}."
+            held = self._engine.held  # a load frees it first
+            return f"{plan.make(asked, folder, freed=None if held is None else bytes_of(held[1].model)).sentence()}."
 
         return await asyncio.to_thread(planned)
 

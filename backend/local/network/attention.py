@@ -99,4 +99,5 @@ def attend(
         attn_mask=None if places.mask is None else places.mask.repeat(blocks, 1)[None, None],
         scale=scaling,
     )
-    return out.view(heads, tokens, width).transpose(0, 1).reshape(tokens, -1)
+    # no view: on a GPU the product for masks lays its result out token by token, on a processor as the queries lie
+    return out.reshape(heads, tokens, width).transpose(0, 1).reshape(tokens, -1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,10 +48,11 @@ class Graphed:
         self._net, self._capture = network, capture or on_cuda
         self.drafts, self.reusable = network.drafts, network.reusable
         self.dtype, self.device, self.vocabulary = network.dtype, network.device, network.vocabulary
-        self.how = "CUDA graphs"
-        self._steps: dict[tuple[int, int], _Step] = {}
-        self._of: tuple[State | None, int] = (None, 0)  # the state, and how often it had moved, that the captured steps belong to
         self._works = len(network.rotary) == 1
+        self.how = "CUDA graphs" if self._works else "eager (several GPUs)"
+        self._steps: dict[int, _Step] = {}  # by their number of tokens
+        # state, how often it had moved, and span that they belong to; one span at a time, since each keeps up to 0.5 GB of the full size
+        self._of: tuple[State | None, int, int] = (None, 0, 0)
 
     def new_state(self, room: int) -> State:
         return self._net.new_state(room)
@@ -78,15 +80,16 @@ class Graphed:
         while span < state.length + count:
             span *= 2
         state.make_room(span)
-        if self._of[0] is not state or self._of[1] != state.moves:
-            self._steps.clear()  # their addresses are gone
-            self._of = (state, state.moves)
-        found = self._steps.get((count, span))
+        if self._of[0] is not state or self._of[1:] != (state.moves, span):
+            self._steps.clear()  # their addresses are gone, or they look at too little
+            self._of = (state, state.moves, span)
+        found = self._steps.get(count)
         if found is None:
             try:
-                found = self._steps[count, span] = self._captured(count, span, state)
+                found = self._steps[count] = self._captured(count, span, state)
             except RuntimeError as error:
                 log.warning("steps stay eager: they could not be captured", exc_info=error)
+                self._steps.clear()
                 self._works, self.how = False, f"eager ({type(error).__name__} in capturing)"
         return found
 
@@ -112,16 +115,27 @@ class Graphed:
 
 def on_cuda(run: Run) -> tuple[Callable[[], None], tuple[torch.Tensor, torch.Tensor]]:
     """Captures on the current CUDA device. Raises `RuntimeError` where something in the run cannot be captured."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
+    before = torch.cuda.current_stream()
+    side = _side_stream(before.device)
+    side.wait_stream(before)
     with torch.cuda.stream(side):
         for _ in range(_WARM_UPS):
             run()
-    torch.cuda.current_stream().wait_stream(side)
+    before.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        filled = run()
+    try:
+        # thread_local: a plan on another thread may ask the device for its free memory meanwhile
+        with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
+            filled = run()
+    finally:
+        torch.cuda.set_stream(before)  # a capture that fails at its end leaves the thread on the other one
     return graph.replay, filled
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all captures: libraries keep a workspace for each stream that they have seen."""
+    return torch.cuda.Stream(device)
 
 
 def _recurrent(state: State) -> list[Recurrent]:

@@ -7,13 +7,16 @@ clears it away.
 from __future__ import annotations
 
 import errno
+import glob
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil  # type: ignore[import-untyped]
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -21,7 +24,7 @@ from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
 from backend.local import plan
-from backend.local.checkpoint import check_weights, draft_weights_bytes, read_tokenizer
+from backend.local.checkpoint import check_weights, draft_weights_bytes, read_config, read_tokenizer
 from backend.local.head import Tensors
 from backend.local.memory import as_out_of_memory
 from backend.local.names import Asked
@@ -29,6 +32,8 @@ from backend.local.progress import weights_told_to
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from backend.local.sizing import Plan
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +50,14 @@ def write(source: Path, target: Path, told: Callable[[float], None]) -> int:
     """
     if target.exists():
         raise ModelLoadError(f"{target} exists already.", hint="Name a folder that does not exist yet.")
-    planned = plan.make(Asked(source.name, "folder", str(source), four_bit=True), source)
-    check_weights(source.name, source)
-    read_tokenizer(source.name, source)
-    work = target.with_name(f".{target.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
+    name = source.name or source.resolve().name
+    if (method := plan.stored_method(read_config(name, source))) is not None:
+        raise ModelLoadError(f"{name} is packed already ({method}).", hint="Chat with it as it is, or pack the checkpoint in 16 bits.")
+    planned = plan.make(Asked(name, "folder", str(source), four_bit=True), source)
+    check_weights(name, source)
+    read_tokenizer(name, source)
+    work = target.with_name(f"{_part(target)}{os.getpid()}")
+    _clear_away_what_killed_runs_left(target)
     try:
         work.mkdir(parents=True)
         _room_for(planned, source, work)
@@ -73,6 +81,18 @@ def write(source: Path, target: Path, told: Callable[[float], None]) -> int:
     return check_weights(target.name, target)
 
 
+def _part(target: Path) -> str:
+    return f".{target.name}.part-"
+
+
+def _clear_away_what_killed_runs_left(target: Path) -> None:
+    """Their folders end in the number of their process, which is gone; a second run beside this one keeps its own."""
+    for left in target.parent.glob(f"{glob.escape(_part(target))}*"):
+        number = left.name.removeprefix(_part(target))
+        if not number.isdigit() or int(number) == os.getpid() or not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def _not_written(source: Path, target: Path, work: Path, error: OSError | SafetensorError) -> ModelLoadError:
     """safetensors reports a full disk and a damaged source by one class of its own: what room is left tells them apart."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -83,7 +103,7 @@ def _not_written(source: Path, target: Path, work: Path, error: OSError | Safete
     return ModelLoadError(f"{target} cannot be written ({error.strerror}).", hint="Name a folder that you may write to, on a larger disk.")
 
 
-def _write_model(planned: plan.Plan, source: Path, work: Path, told: Callable[[float], None]) -> None:
+def _write_model(planned: Plan, source: Path, work: Path, told: Callable[[float], None]) -> None:
     with weights_told_to(told, planned.sizes):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
@@ -122,7 +142,7 @@ def _write_head(source: Path, work: Path) -> None:
             save_file({k: v.to(torch.bfloat16) if v.is_floating_point() else v for k, v in found.items()}, work / HEAD_FILE)
 
 
-def _room_for(planned: plan.Plan, source: Path, work: Path) -> None:
+def _room_for(planned: Plan, source: Path, work: Path) -> None:
     free = shutil.disk_usage(work).free
     needed = planned.weights_bytes + draft_weights_bytes(source)  # the head lies there unpacked, too
     if needed > free:

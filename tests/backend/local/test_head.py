@@ -6,11 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from backend.errors import ModelLoadError
+from backend.errors import LocalModelError, ModelLoadError, OutOfMemory
 from backend.local.head import load_head
 from backend.local.packed.stacks import SCALES, STACKS
 from backend.local.packed.storage import pack
 from backend.local.tiny.writing import WEIGHTS
+from tests.backend.local.fp8 import in_fp8, widened
 from tests.backend.local.next_tiny import checkpoint, models
 
 
@@ -125,34 +126,25 @@ def test_a_head_that_is_not_whole_is_refused(folder, model, changed, packed):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory, "ran out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory"), OutOfMemory, "ran out of memory"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), LocalModelError, "GPU failed"),
+    ],
+    ids=["GPU memory", "memory", "GPU"],
+)
+def test_a_head_without_room_is_not_called_damaged(folder, model, monkeypatch, error, expected, words):
+    def fails(*args, **options):
+        raise error
+
+    monkeypatch.setattr("backend.local.head.torch.empty", fails)
+    with pytest.raises(expected, match=words):
+        load_head("mine", model, folder, packed=True)
+
+
 # ---- FP8, as Qwen3-Next-80B-A3B-*-FP8 is published: blocks of 128 x 128 weights with a scale each
-def blocks(weights):
-    """Where each block of a matrix lies."""
-    rows, columns = weights.shape
-    return [
-        (r // 128, c // 128, (slice(r, min(r + 128, rows)), slice(c, min(c + 128, columns))))
-        for r in range(0, rows, 128)
-        for c in range(0, columns, 128)
-    ]
-
-
-def in_fp8(weights):
-    """(the blocks in FP8, each scaled to the whole range, and the scales)."""
-    narrow = torch.empty(weights.shape, dtype=torch.float8_e4m3fn)
-    scales = torch.empty(-(-weights.shape[0] // 128), -(-weights.shape[1] // 128))
-    for row, column, place in blocks(weights):
-        scales[row, column] = weights[place].abs().max() / 448
-        narrow[place] = (weights[place] / scales[row, column]).to(torch.float8_e4m3fn)
-    return narrow, scales
-
-
-def widened(narrow, scales):
-    wide = torch.empty(narrow.shape)
-    for row, column, place in blocks(narrow):
-        wide[place] = narrow[place].float() * scales[row, column]
-    return wide
-
-
 @pytest.mark.parametrize("scales_dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_head_in_fp8_is_widened_block_by_block(folder, model, scales_dtype):
     original, expected = load_file(folder / WEIGHTS), {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -12,12 +13,12 @@ import torch
 from transformers import Qwen3NextConfig
 
 from backend.errors import BackendError, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
-from backend.local import hub, loading, memory, plan
+from backend.local import devices, hub, loading, memory, plan, sizing
 from backend.local.decoding import Decoder
 from backend.local.names import Asked, parse
 from backend.local.progress import unheard
 from backend.local.sampling import Sampling
-from tests.backend.local import next_tiny
+from tests.backend.local import fp8, next_tiny
 from tests.backend.local.tiny import HYBRID, OPENS, checkpoint, tokenizer
 
 
@@ -196,7 +197,7 @@ def test_a_mixture_of_experts_is_packed_when_asked(tmp_path, four_bit):
 
 def test_a_mixture_of_experts_that_fits_packed_only_is_packed_unasked(tmp_path, monkeypatch):
     folder = next_tiny.checkpoint(tmp_path / "next")
-    monkeypatch.setattr(plan, "free_bytes", lambda devices: 8e6)
+    monkeypatch.setattr(sizing, "free_bytes", lambda devices: 8e6)
     loaded = load(folder)
     assert loaded.plan.form == "4-bit" and "in 4 bits" in loaded.plan.sentence()
     assert loaded.model.model.layers[0].mlp.experts.gate_up_proj.dtype == torch.uint8
@@ -267,7 +268,7 @@ def test_a_hub_checkpoint_is_judged_before_its_weights_are_fetched(tmp_path, mon
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setattr(plan, "free_bytes", lambda devices: 20e9)
+    monkeypatch.setattr(sizing, "free_bytes", lambda devices: 20e9)
     with pytest.raises(OutOfMemory, match="Qwen/Next@4bit does not fit"):
         loading.load(parse("Qwen/Next@4bit"), tmp_path, allow_fetch=True, report=unheard)
     assert fetched == [hub.SMALL_FILES]
@@ -288,6 +289,73 @@ def test_a_hub_checkpoint_loads_and_tells_its_bytes(tmp_path, monkeypatch):
     assert loaded.name == "someone/tiny"
     assert ("fetching", 0.5) in told
     assert not any(stage == "fetching" and share not in (0.0, 0.5) for stage, share in told)
+
+
+@pytest.fixture
+def snapshot(tmp_path, monkeypatch):
+    """A hub with one model in three files, of which the cache has one; fetching weights brings the others."""
+    whole, here, fetched = next_tiny.checkpoint(tmp_path / "whole", shards=3), tmp_path / "here", []
+    shutil.copytree(whole, here)
+    for file in sorted(here.glob("*.safetensors"))[1:]:
+        file.unlink()
+
+    def snapshot_download(model_id, *, allow_patterns, tqdm_class):
+        fetched.append(tuple(allow_patterns))
+        if hub.WEIGHTS[0] in allow_patterns:
+            shutil.copytree(whole, here, dirs_exist_ok=True)
+        return str(here)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    return here, fetched
+
+
+def test_a_fetch_that_was_interrupted_goes_on(snapshot, tmp_path):
+    loaded = loading.load(parse("someone/next"), tmp_path, allow_fetch=True, report=unheard)
+    assert snapshot[1] == [hub.SMALL_FILES, hub.WEIGHTS] and loaded.network.drafts
+
+
+def test_a_disk_without_room_is_known_before_weights_are_fetched(snapshot, tmp_path, monkeypatch):
+    here, fetched = snapshot
+    total = json.loads((here / "model.safetensors.index.json").read_text())["metadata"]["total_size"]
+    there = sum(file.stat().st_size for file in here.glob("*.safetensors"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=total - there - 1))
+    with pytest.raises(ModelLoadError, match="of someone/next are still to be fetched; the disk has") as caught:
+        loading.load(parse("someone/next"), tmp_path, allow_fetch=True, report=unheard)
+    assert "HF_HOME" in caught.value.hint and fetched == [hub.SMALL_FILES]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=total - there))
+    loading.load(parse("someone/next"), tmp_path, allow_fetch=True, report=unheard)
+
+
+def test_a_gpu_that_is_lost_while_a_model_loads_is_said(folder, monkeypatch):
+    def fails(*args, **options):
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fails)
+    with pytest.raises(LocalModelError, match="The GPU failed"):
+        load(folder)
+
+
+# ---- several devices, as far as a processor shows it: a map that names every block
+def test_a_model_loads_by_a_map_of_its_blocks(tmp_path, monkeypatch):
+    folder = next_tiny.checkpoint(tmp_path)
+    whole = load(folder)
+    monkeypatch.setattr(devices, "place", lambda parameters: (2 * (torch.device("cpu"),), torch.float32))
+    monkeypatch.setattr(plan, "place", devices.place)
+    monkeypatch.setattr(sizing, "free_bytes", lambda _: 0.7 * (whole.plan.weights_bytes + 2 * whole.plan.most_extra_bytes))
+    spread = load(folder)
+    assert spread.plan.device_map.keys() > {"model.embed_tokens", "model.layers.0", "model.layers.3", "model.norm", "lm_head"}
+    assert all(torch.equal(a, b) for a, b in zip(spread.model.parameters(), whole.model.parameters(), strict=True))
+
+
+# ---- FP8, as far as a processor can: transformers widens it
+def test_a_checkpoint_in_fp8_is_widened_and_answers_as_its_widened_weights_do(tmp_path):
+    narrow, wide = fp8.checkpoints(tmp_path)
+    found, expected = load(narrow), load(wide)
+    assert found.plan.form == "plain" and found.network.drafts
+    ids = torch.arange(3, 43)
+    with torch.inference_mode():
+        ours, theirs = (m.network(ids, m.network.new_state(64), logits=40) for m in (found, expected))
+    assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 def test_a_failed_load_is_logged_with_its_cause(folder, caplog):

@@ -10,9 +10,10 @@ import torch
 from transformers import LlamaConfig, Qwen3NextConfig
 
 from backend.errors import ModelLoadError, OutOfMemory
-from backend.local import plan
+from backend.local import plan, sizing
 from backend.local.checkpoint import draft_weights_bytes
 from backend.local.names import Asked
+from backend.local.packed.stacks import METHOD
 from tests.backend.local import next_tiny, tiny
 
 CPU = (torch.device("cpu"),)
@@ -28,7 +29,7 @@ def free(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     def set_free(size_bytes):
-        monkeypatch.setattr(plan, "free_bytes", lambda devices: float(size_bytes))
+        monkeypatch.setattr(sizing, "free_bytes", lambda devices: float(size_bytes))
 
     set_free(10**12)
     return set_free
@@ -145,7 +146,7 @@ def quantised(folder):
 
 
 def test_what_is_packed_already_is_not_packed_again(tmp_path, free):
-    with pytest.raises(ModelLoadError, match=r"mine@4bit is packed already\.") as caught:
+    with pytest.raises(ModelLoadError, match=r"mine@4bit is packed already \(gptq\)\.") as caught:
         make(quantised(tmp_path), four_bit=True)
     assert "without @4bit" in caught.value.hint
 
@@ -160,6 +161,78 @@ def test_what_is_packed_already_takes_what_its_files_take(tmp_path, free):
     assert "@4bit" not in caught.value.hint
 
 
+def indexed(folder, total, *tensors, quantised_by=None):
+    """A hub checkpoint before its weights are here: the config and the index of its files."""
+    config = Qwen3NextConfig()
+    if quantised_by is not None:
+        config.quantization_config = {"quant_method": quantised_by}
+    config.save_pretrained(folder)
+    index = {"metadata": {"total_size": total}, "weight_map": dict.fromkeys(tensors, "model-00001-of-00041.safetensors")}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def hub(folder, *, four_bit=False):
+    return plan.make(Asked("Qwen/Next", "hub", "Qwen/Next", four_bit), folder)
+
+
+def test_a_quantised_checkpoint_that_is_not_here_yet_takes_what_its_index_says(tmp_path, free):
+    folder = indexed(tmp_path, int(41e9), quantised_by="awq")
+    assert hub(folder).weights_bytes == 41e9
+    free(30e9)
+    with pytest.raises(OutOfMemory, match=r"41\.0 GB of weights as stored"):
+        hub(folder)
+
+
+def test_a_head_that_is_not_here_yet_is_counted(tmp_path, free):
+    without = hub(indexed(tmp_path, int(160e9)), four_bit=True)
+    with_it = hub(indexed(tmp_path, int(163e9), "mtp.fc.weight"), four_bit=True)
+    assert with_it.weights_bytes - without.weights_bytes == pytest.approx(0.98e9, rel=0.1)
+    assert with_it.per_1k_bytes == pytest.approx(without.per_1k_bytes * 13 / 12)
+
+
+def test_a_size_that_nothing_tells_is_no_zero(tmp_path, free):
+    (indexed(tmp_path, 0, quantised_by="awq") / "model.safetensors.index.json").unlink()
+    assert hub(tmp_path).sentence().startswith("- of weights as stored, ")
+
+
+def test_a_folder_that_we_packed_takes_what_packing_gives(real, tmp_path, free):
+    config = Qwen3NextConfig()
+    config.quantization_config = {"quant_method": METHOD}
+    config.save_pretrained(tmp_path)
+    packed, stored = make(real, four_bit=True), make(tmp_path)
+    assert stored.quantization is None and stored.sentence() == packed.sentence()
+
+
+# ---- FP8
+@pytest.mark.parametrize(("capability", "form"), [((8, 0), "plain"), ((8, 9), "as stored"), ((9, 0), "as stored")])
+def test_fp8_stays_where_a_gpu_multiplies_it_and_is_widened_elsewhere(tmp_path, gpus, monkeypatch, capability, form):
+    gpus(200e9)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(sizing, "is_kernels_available", lambda: True)
+    planned = hub(indexed(tmp_path, int(82e9), "mtp.fc.weight", quantised_by="fp8"))
+    assert planned.form == form
+    expected = 82e9 + 1.65e9 if form == "as stored" else 159.4e9 + 3.3e9
+    assert planned.weights_bytes == pytest.approx(expected, rel=0.01)
+
+
+def test_fp8_on_a_processor_takes_what_it_is_widened_to(tmp_path, free):
+    folder = indexed(tmp_path, int(82e9), quantised_by="fp8")
+    assert hub(folder).weights_bytes == pytest.approx(159.4e9, rel=0.001)
+    free(100e9)
+    with pytest.raises(OutOfMemory, match="159 GB of weights in 16 bits"):
+        hub(folder)
+
+
+def test_fp8_without_its_products_is_said_before_anything_is_fetched(tmp_path, gpus, monkeypatch):
+    gpus(200e9)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(sizing, "is_kernels_available", lambda: False)
+    with pytest.raises(ModelLoadError, match="stored in FP8") as caught:
+        hub(indexed(tmp_path, int(82e9), quantised_by="fp8"))
+    assert re.search(r'pip install "kernels>=[\d.]+,<[\d.]+"', caught.value.hint)
+
+
 # ---- the MTP head
 def test_the_head_beside_a_model_is_counted(tmp_path, free):
     next_tiny.checkpoint(tmp_path, dtype=torch.bfloat16)
@@ -168,6 +241,7 @@ def test_the_head_beside_a_model_is_counted(tmp_path, free):
     assert draft_weights_bytes(tmp_path) == 2 * numbers
     plain = make(tmp_path, dtype=torch.bfloat16)
     assert plain.weights_bytes - sum(plain.sizes.values()) == 2 * numbers
+    assert plain.per_1k_bytes == 2 * 1000 * 2 * 2 * 32 * 2  # keys and values, one layer of the model and the head's
     packed = make(tmp_path, four_bit=True, dtype=torch.bfloat16)
     assert 4.5 / 8 * numbers <= packed.weights_bytes - sum(packed.sizes.values()) < numbers
 
@@ -223,13 +297,45 @@ def gpus(monkeypatch):
     return plug
 
 
-def test_two_gpus_are_summed(real, gpus):
+def test_two_gpus_are_filled_one_after_the_other(real, gpus):
     gpus(30e9, 28e9)
     planned = make(real)
+    assert len(planned.device_map) == 48 + 4  # embedding, layers, norm, rotary table, head
+    for device, free in zip(planned.devices, (30e9, 28e9), strict=True):
+        there = [name for name, where in planned.device_map.items() if where == device]
+        taken = sum(size for tensor, size in planned.sizes.items() if any(tensor.startswith(f"{name}.") for name in there))
+        assert 0 < taken <= free - planned.most_extra_bytes - planned.per_1k_bytes
+    assert list(planned.device_map.values()) == sorted(planned.device_map.values(), key=str)
     assert [str(device) for device in planned.devices] == ["cuda:0", "cuda:1"]
     assert planned.form == "4-bit"
     assert planned.free_bytes == 58e9
     assert planned.sentence().endswith("58.0 GB are free on 2 x NVIDIA L40S")
+
+
+def test_two_gpus_that_hold_the_weights_but_not_what_each_needs_beside_them_do_not_do(real, gpus):
+    gpus(26e9, 25e9)
+    with pytest.raises(OutOfMemory, match="on 2 x NVIDIA L40S"):
+        make(real, four_bit=True)
+
+
+def test_of_two_gpus_the_first_is_enough_where_it_is(dense, gpus):
+    gpus(20e9, 20e9)
+    assert make(dense).device_map == {"": torch.device("cuda", 0)}
+
+
+def test_a_tied_head_lies_with_the_embedding(tmp_path, gpus):
+    LlamaConfig(tie_word_embeddings=True).save_pretrained(tmp_path)
+    gpus(9e9, 9e9)
+    found = make(tmp_path).device_map
+    assert found["lm_head"] == found["model.embed_tokens"] == torch.device("cuda", 0)
+    assert found["model.norm"] == torch.device("cuda", 1)
+
+
+def test_what_the_present_model_takes_is_free_for_the_next_one(real, gpus):
+    gpus(30e9)
+    present = {torch.device("cuda", 0): 46e9}
+    planned = plan.make(Asked("mine@4bit", "folder", str(real), four_bit=True), real, freed=present)
+    assert planned.free_bytes == 76e9
 
 
 def test_one_gpu_is_named_where_it_is_too_small(real, gpus):

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from backend.errors import ModelLoadError, OutOfMemory
-from backend.local import plan
+from backend.local import sizing
 from backend.local.generation import generate
 from backend.local.loading import load_folder
 from backend.local.names import Asked
@@ -201,7 +201,7 @@ def test_a_folder_that_exists_is_not_written_over(copied):
 
 
 def test_weights_that_do_not_fit_into_memory_are_not_begun(copied, monkeypatch):
-    monkeypatch.setattr(plan, "free_bytes", lambda devices: 1000.0)
+    monkeypatch.setattr(sizing, "free_bytes", lambda devices: 1000.0)
     with pytest.raises(OutOfMemory, match="are free"):
         write(copied, copied.parent / "out", lambda share: pytest.fail("was begun"))
     assert list(copied.parent.iterdir()) == [copied]
@@ -266,12 +266,19 @@ def test_any_other_failure_leaves_nothing_either(copied, monkeypatch, error):
 
 
 def test_what_a_killed_run_left_is_cleared_away_and_not_taken_in(copied):
-    target, part = copied.parent / "out", copied.parent / ".out.part"
+    target, part = copied.parent / "out", copied.parent / ".out.part-4194305"  # a number that no process has
     part.mkdir()
     (part / "model-00009-of-00009.safetensors").write_bytes(b"half")
     write(copied, target, quietly)
     assert sorted(copied.parent.iterdir()) == [copied, target]
     assert sorted(file.name for file in target.glob("*.safetensors")) == ["model.safetensors", HEAD_FILE]
+
+
+def test_a_run_leaves_the_folder_of_another_one_that_still_runs(copied):
+    other = copied.parent / f".out.part-{os.getppid()}"
+    other.mkdir()
+    write(copied, copied.parent / "out", quietly)
+    assert other.is_dir()
 
 
 KILLED = """
@@ -284,7 +291,7 @@ write(Path(sys.argv[1]), Path(sys.argv[2]), lambda share: share > 0.5 and os._ex
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_no_target_and_the_next_one_succeeds(copied):
-    target, part = copied.parent / "out", copied.parent / ".out.part"
+    target = copied.parent / "out"
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(copied), str(target)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -292,7 +299,7 @@ def test_a_killed_run_leaves_no_target_and_the_next_one_succeeds(copied):
         timeout=120,
     )
     assert killed.returncode == 9, killed.stderr
-    assert part.is_dir() and not target.exists()
+    assert len(list(copied.parent.glob(".out.part-*"))) == 1 and not target.exists()
     write(copied, target, quietly)
     assert sorted(copied.parent.iterdir()) == [copied, target]
 
