@@ -33,12 +33,12 @@ def free_bytes(devices: tuple[torch.device, ...]) -> float:
     return float(psutil.virtual_memory().available)
 
 
-def bytes_of(model: PreTrainedModel) -> dict[torch.device, float]:
-    """What a model in memory takes on each device."""
+def bytes_on(model: PreTrainedModel, all_bytes: float) -> dict[torch.device, float]:
+    """What a model in memory takes on each device, of `all_bytes` in all: what is beside it, as an MTP head, counts in proportion."""
     taken: dict[torch.device, float] = {}
     for tensor in (*model.parameters(), *model.buffers()):
         taken[tensor.device] = taken.get(tensor.device, 0.0) + tensor.nbytes
-    return taken
+    return {device: size * all_bytes / sum(taken.values()) for device, size in taken.items()}
 
 
 def spread(skeleton: PreTrainedModel, sizes: Mapping[str, float], rooms: Sequence[float]) -> dict[str, int] | None:

@@ -104,7 +104,7 @@ class LocalProvider:
         def planned() -> str:
             with importing:
                 from backend.local import plan
-                from backend.local.devices import bytes_of
+                from backend.local.devices import bytes_on
 
             if asked.kind == "demo" and not demo.is_there(self._models):
                 if not self._allow_fetch:
@@ -113,7 +113,9 @@ class LocalProvider:
             places = {"demo": self._models / demo.FOLDER, "tiny": tiny.FOLDER, "folder": Path(asked.place)}
             folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, unheard)
             held = self._engine.held  # a load frees it first
-            return f"{plan.make(asked, folder, freed=None if held is None else bytes_of(held[1].model)).sentence()}."
+            there = None if held is None else held[1].plan
+            freed = None if held is None or there is None else bytes_on(held[1].model, there.weights_bytes)
+            return f"{plan.make(asked, folder, freed=freed).sentence()}."
 
         return await asyncio.to_thread(planned)
 

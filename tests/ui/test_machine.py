@@ -55,6 +55,12 @@ async def test_a_model_is_used_by_its_name_and_seen_in_memory_until_it_is_unload
     assert W.machine_none in machine.look() and W.machine_none in await machine.unload()
 
 
+async def test_unloading_while_a_model_loads_says_how_to_give_it_up(machine, house, monkeypatch):
+    engine = house.backend.engines.machine()
+    monkeypatch.setattr(type(engine), "busy", lambda self: True)
+    assert W.machine_loading in await machine.unload()
+
+
 async def test_a_public_host_shows_nothing_of_its_memory():
     house = House(public=True)
     assert house.backend.engines.machine() is None

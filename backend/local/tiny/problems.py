@@ -2,7 +2,8 @@
 
 Sums and differences are written from the ones upwards with their carries, a sort takes the smallest number each time, letters are
 counted one by one, and a word problem becomes sums and differences. The operands alone decide whether a problem is kept for
-the exam (`held_out`), so that no other wording of it is ever trained on.
+the exam (`held_out`), so that no other wording of it is ever a lesson of its task. As steps of a word problem, sums of up to three
+digits are taught whether they are in the exam or not.
 """
 
 from __future__ import annotations

@@ -104,3 +104,33 @@ def test_a_fresh_process_loads_the_tiny_model_without_bitsandbytes_and_a_packed_
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_bench_of_an_answer_without_a_speed_is_refused(capsys):
+    assert app.main(["bench", "--tokens", "1"]) == 1
+    assert "--tokens 2" in capsys.readouterr().err
+
+
+def test_bench_that_runs_out_of_memory_says_so(monkeypatch, capsys):
+    def fails(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("backend.local.bench.run", fails)
+    assert app.main(["bench", "--tokens", "4"]) == 1
+    assert "ran out of memory" in capsys.readouterr().err
+
+
+def test_random_weights_that_do_not_fit_on_one_device_are_refused(monkeypatch, capsys):
+    monkeypatch.setattr("backend.local.sizing.free_bytes", lambda devices: 30e9)
+    monkeypatch.setattr("backend.local.plan.place", lambda parameters: (2 * (torch.device("cpu"),), torch.bfloat16))
+    monkeypatch.setattr("backend.local.sizing.named", lambda devices: "on two GPUs")
+    assert app.main(["bench", "--random-weights", "qwen3-next-80b", "--tokens", "4"]) == 1
+    assert "does not fit on the first GPU" in capsys.readouterr().err
+
+
+def test_packing_what_is_packed_says_what_to_do_with_it(tmp_path, capsys):
+    assert app.main(["pack", str(tiny.FOLDER), str(tmp_path / "packed")]) == 0
+    capsys.readouterr()
+    assert app.main(["pack", str(tmp_path / "packed"), str(tmp_path / "again")]) == 1
+    told = capsys.readouterr().err
+    assert "packed already (nf4_experts)" in told and "@4bit" not in told

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import shutil
+import weakref
 from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from transformers import Qwen3NextConfig
 
 from backend.errors import BackendError, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
@@ -363,3 +366,18 @@ def test_a_failed_load_is_logged_with_its_cause(folder, caplog):
         config(intermediate_size=256)(folder)
         load(folder)
     assert any(record.exc_info for record in caplog.records)
+
+
+def test_what_the_warm_up_froze_is_given_back_with_the_model(tmp_path):
+    """Each 4-bit layer is in a cycle with its weight, which no reference count ends."""
+    loaded = load(next_tiny.checkpoint(tmp_path), four_bit=True)
+    layer = weakref.ref(next(m for m in loaded.model.modules() if isinstance(m, Linear4bit)))
+    gc.freeze()
+    try:
+        del loaded
+        gc.collect()
+        assert layer() is not None  # else this shows nothing
+        memory.release()
+        assert layer() is None and gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()

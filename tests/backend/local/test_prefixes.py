@@ -362,3 +362,19 @@ def test_an_mtp_heads_part_of_a_border_is_put_back_too():
         pass
     assert decoder.reused == 16
     assert torch.allclose(loaded.working_state(1).layers[-1].keys[:, : len(whole) - 2], true, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_where_memory_runs_out_nothing_is_kept_and_the_answer_goes_on(network, monkeypatch):
+    prefixes, state = Prefixes(1 << 30), network.new_state(64)
+    network(torch.arange(3, 23), state)
+    prefixes.keep(list(range(3, 23)), state)
+    assert prefixes.size_bytes > 0
+    network(torch.arange(23, 33), state)
+
+    def fails(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(state, "segment", fails)
+    prefixes.keep(list(range(3, 33)), state)
+    assert prefixes.size_bytes == 0 and prefixes.restore(list(range(3, 40)), network.new_state(64)) == 0

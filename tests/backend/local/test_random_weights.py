@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 
 from backend.local.network.qwen3_next import Qwen3Next
 from backend.local.packed.stacks import is_experts
@@ -16,6 +17,8 @@ def test_it_is_whole_packed_and_computes():
     assert not [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     experts = [module for module in model.modules() if is_experts(module)]
     assert len(experts) == 4 and all(module.gate_up_proj.dtype == torch.uint8 for module in experts)
+    linear = [m.weight.quant_state for m in model.modules() if isinstance(m, Linear4bit) and m.weight.quant_state is not None]
+    assert linear and not any(state.nested for state in linear)  # scales in fp32, as those of a loaded model
     network, ids = Qwen3Next(model), torch.arange(40)
     found = network(ids, network.new_state(64), logits=40)
     assert torch.allclose(found, model(input_ids=ids[None]).logits[0], atol=1e-4)

@@ -275,6 +275,43 @@ async def test_the_tiny_model_answers_and_says_what_it_takes(tmp_path):
         assert shown.name == "local:qwen3-next-tiny" and shown.steps == "eager" and "%" in shown.guesses
 
 
+async def test_an_engine_is_busy_from_its_load_to_the_end_of_its_answer(tmp_path):
+    go_on = threading.Event()
+
+    def load(name, report):
+        report("loading", 0.1)
+        assert go_on.wait(20)
+        return scripted("x" + END)
+
+    async with provided(tmp_path, load) as provider:
+        assert not provider.busy()
+        stream = Stream(provider)
+        await stream.upto(Waiting, stage="loading")
+        assert provider.busy()
+        go_on.set()
+        await stream.rest()
+        await until(lambda: not provider.busy())
+
+
+async def test_the_model_in_memory_leaves_room_for_the_next_one(tmp_path, monkeypatch):
+    """A load frees it first."""
+    async with provided(tmp_path) as provider:
+        await all_of(provider, ask("Hello", model="qwen3-next-tiny"))
+        needed = provider._engine.held[1].plan.needed_bytes
+        monkeypatch.setattr("backend.local.sizing.free_bytes", lambda devices: 0.4 * needed)  # packed it would fit
+        assert "in 32 bits" in await provider.plan("qwen3-next-tiny")
+        await provider.unload()
+        assert "in 4 bits" in await provider.plan("qwen3-next-tiny")
+
+
+async def test_the_demos_plan_says_where_it_may_not_be_fetched(tmp_path):
+    async with provided(tmp_path) as provider:
+        assert "to fetch once" in await provider.plan("demo")
+        provider._allow_fetch = False
+        with pytest.raises(ModelLoadError, match="switched off"):
+            await provider.plan("demo")
+
+
 @pytest.mark.parametrize(("model", "error"), [("/no/such/folder", ModelLoadError), (" ", UnknownModel)])
 async def test_a_plan_that_cannot_be_made_says_why(tmp_path, model, error):
     async with provided(tmp_path) as provider:

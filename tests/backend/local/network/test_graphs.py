@@ -128,3 +128,41 @@ def test_a_step_whose_routing_is_asked_for_is_eager():
     graphed = Graphed(hybrid(), replayed(captured))
     graphed(IDS[:1], graphed.new_state(16), routings=routings)
     assert captured == [] and len(routings) == 4
+
+
+@torch.inference_mode()
+def test_steps_of_one_span_are_kept_at_a_time():
+    """Each holds what it may have to take back, half a gigabyte at the full size."""
+    graphed = Graphed(hybrid(), replayed(captured := []))
+    state = graphed.new_state(1024)
+    for part in (IDS[:250], IDS[:1], IDS[:2], IDS[:2], IDS[:2], IDS[:1]):  # from 255 places on the span is 512
+        graphed(part, state)
+    assert captured == [1, 2, 2, 1]
+    assert len(graphed._steps) == 2
+
+
+@torch.inference_mode()
+def test_over_several_gpus_steps_are_eager_and_it_is_said():
+    network, captured = hybrid(), []
+    network.rotary = {"cuda:0": None, "cuda:1": None, **network.rotary}
+    graphed = Graphed(network, replayed(captured))
+    assert graphed.how == "eager (several GPUs)" and not captured
+
+
+@torch.inference_mode()
+def test_steps_that_were_captured_are_given_up_with_the_one_that_could_not_be():
+    network, captures = hybrid(), 0
+
+    def capture(run):
+        nonlocal captures
+        captures += 1
+        if captures == 2:
+            raise torch.OutOfMemoryError("out of memory while capturing")
+        filled = run()
+        return lambda: None, filled
+
+    graphed = Graphed(network, capture)
+    state = graphed.new_state(256)
+    graphed(IDS[:1], state)
+    graphed(IDS[:2], state)
+    assert captures == 2 and graphed._steps == {} and graphed.how == "eager (OutOfMemoryError in capturing)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from backend.local.loading import load_folder
 from backend.local.names import Asked
@@ -32,6 +33,19 @@ def network():
 
 def apart(ours, theirs):
     return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+@torch.inference_mode()
+def test_a_result_that_lies_token_by_token_is_read_aright(network, monkeypatch):
+    """The memory-efficient product, which CUDA takes for masks, lays its result out [token, head]; a processor as the queries lie."""
+    product = functional.scaled_dot_product_attention
+
+    def laid_out_as_on_a_gpu(*args, **options):
+        return product(*args, **options).transpose(1, 2).contiguous().transpose(1, 2)
+
+    expected = network(IDS, network.new_state(128), logits=len(IDS))
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", laid_out_as_on_a_gpu)
+    assert torch.equal(network(IDS, network.new_state(128), logits=len(IDS)), expected)
 
 
 def stepped(network, ids, size, state=None):
