@@ -49,8 +49,7 @@ def unusable_config(name: str, error: Exception) -> ModelLoadError:
 def check_weights(name: str, folder: Path) -> int:
     """The size of the weights in bytes. Raises `ModelLoadError` where files are missing or in another format."""
     files = list(folder.glob("*.safetensors"))
-    wanted = _json(name, folder / INDEX).get("weight_map", {}) if (folder / INDEX).is_file() else {}
-    missing = sorted(set(wanted.values()) - {f.name for f in files})
+    missing = sorted(set(_index(name, folder, "weight_map").values()) - {f.name for f in files})
     if missing:
         raise ModelLoadError(
             f"{name} is incomplete: {len(missing)} of its weight files are missing, {missing[0]} first.",
@@ -63,15 +62,13 @@ def check_weights(name: str, folder: Path) -> int:
 
 def stored_weights_bytes(name: str, folder: Path) -> int:
     """What all weight files take, from the index where there is one, since not all of them may be here; 0 where nothing tells."""
-    index = _json(name, folder / INDEX) if (folder / INDEX).is_file() else {}
-    told = index.get("metadata", {}).get("total_size", 0)
-    return max(int(told), sum(f.stat().st_size for f in folder.glob("*.safetensors")))
+    told = _index(name, folder, "metadata").get("total_size", 0)
+    return max(int(told) if isinstance(told, int | float) else 0, sum(f.stat().st_size for f in folder.glob("*.safetensors")))
 
 
 def has_draft_weights(name: str, folder: Path) -> bool:
     """Whether there is an MTP head among them, here or not."""
-    index = _json(name, folder / INDEX) if (folder / INDEX).is_file() else {}
-    return any(key.startswith(DRAFT_PREFIX) for key in index.get("weight_map", ())) or draft_weights_bytes(folder) > 0
+    return any(key.startswith(DRAFT_PREFIX) for key in _index(name, folder, "weight_map")) or draft_weights_bytes(folder) > 0
 
 
 def draft_weights_bytes(folder: Path) -> int:
@@ -121,6 +118,14 @@ def _raw_config(name: str, folder: Path) -> dict[str, Any]:
     if any(folder.glob("*.gguf")):
         raise ModelLoadError(f"{name} holds GGUF files; local models are loaded from safetensors.", hint=_OTHER_WAYS)
     raise ModelLoadError(f"{folder} holds no model: there is no config.json in it.", hint="Name the folder of one checkpoint.")
+
+
+def _index(name: str, folder: Path, part: str) -> dict[str, Any]:
+    """A part of the index of the weight files; empty where there is none."""
+    found = _json(name, folder / INDEX).get(part, {}) if (folder / INDEX).is_file() else {}
+    if not isinstance(found, dict):
+        raise ModelLoadError(f"{INDEX} of {name} is damaged.", hint="Fetch the checkpoint again.")
+    return found
 
 
 def _json(name: str, path: Path) -> dict[str, Any]:

@@ -50,11 +50,12 @@ def spread(skeleton: PreTrainedModel, sizes: Mapping[str, float], rooms: Sequenc
     found: dict[str, int] = {}
     at, left = 0, list(rooms)
     tied = skeleton.get_output_embeddings() if skeleton.config.tie_word_embeddings else None
-    for name, module in _blocks(skeleton):
-        if module is tied:  # the embedding's weights once more
-            found[name] = found[next(n for n, m in _blocks(skeleton) if m is skeleton.get_input_embeddings())]
+    blocks = list(_blocks(skeleton))
+    for name, block in blocks:
+        if block is tied:  # the embedding's weights once more
+            found[name] = found[next(n for n, m in blocks if m is skeleton.get_input_embeddings())]
             continue
-        size = sum(size for tensor, size in sizes.items() if tensor.startswith(f"{name}."))
+        size = sum(size for tensor, size in sizes.items() if tensor == name or tensor.startswith(f"{name}."))
         while left[at] < size:
             at += 1
             if at == len(left):
@@ -64,17 +65,20 @@ def spread(skeleton: PreTrainedModel, sizes: Mapping[str, float], rooms: Sequenc
     return found
 
 
-def _blocks(skeleton: PreTrainedModel) -> Iterator[tuple[str, nn.Module]]:
+def _blocks(skeleton: PreTrainedModel) -> Iterator[tuple[str, nn.Module | torch.Tensor]]:
     """What must lie on one device: the layers, and whatever is beside them."""
     whole = set(skeleton._no_split_modules or ())
 
-    def within(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
-        own = next(module.parameters(recurse=False), None) is not None or next(module.buffers(recurse=False), None) is not None
-        if own or type(module).__name__ in whole or next(module.children(), None) is None:
+    def within(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module | torch.Tensor]]:
+        children = list(module.named_children())
+        if type(module).__name__ in whole or not children:
             yield name, module
             return
-        for leaf, child in module.named_children():
-            yield from within(child, f"{name}.{leaf}" if name else leaf)
+        prefix = f"{name}." if name else ""
+        for leaf, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
+            yield f"{prefix}{leaf}", tensor
+        for leaf, child in children:
+            yield from within(child, f"{prefix}{leaf}")
 
     return within(skeleton, "")
 

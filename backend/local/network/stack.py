@@ -41,7 +41,8 @@ class Stack:
         self.dtype: torch.dtype = model.dtype
         self.device: torch.device = inner.embed_tokens.weight.device
         self.vocabulary: int = model.config.vocab_size
-        self.rotary = {d: Rotary(inner.rotary_emb, self.dtype, d) for d in {layer.device for layer in self.layers}}
+        # the device of the norm is that of an MTP head, too
+        self.rotary = {d: Rotary(inner.rotary_emb, self.dtype, d) for d in {*(layer.device for layer in self.layers), norm.device}}
 
     def new_state(self, room: int) -> State:
         return State([layer.new_state(room, self.dtype) for layer in self.layers], room)

@@ -191,6 +191,14 @@ def test_a_head_that_is_not_here_yet_is_counted(tmp_path, free):
     assert with_it.per_1k_bytes == pytest.approx(without.per_1k_bytes * 13 / 12)
 
 
+@pytest.mark.parametrize("part", ["metadata", "weight_map"])
+def test_an_index_that_is_damaged_is_said(tmp_path, free, part):
+    index = indexed(tmp_path, 1) / "model.safetensors.index.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), part: ["x"]}))
+    with pytest.raises(ModelLoadError, match=r"index\.json of Qwen/Next is damaged"):
+        hub(tmp_path)
+
+
 def test_a_size_that_nothing_tells_is_no_zero(tmp_path, free):
     (indexed(tmp_path, 0, quantised_by="awq") / "model.safetensors.index.json").unlink()
     assert hub(tmp_path).sentence().startswith("- of weights as stored, ")
