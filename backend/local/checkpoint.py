@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,25 +68,27 @@ def stored_weights_bytes(name: str, folder: Path) -> int:
 
 
 def has_draft_weights(name: str, folder: Path) -> bool:
-    """Whether there is an MTP head among them, here or not."""
-    return any(key.startswith(DRAFT_PREFIX) for key in _index(name, folder, "weight_map")) or draft_weights_bytes(folder) > 0
+    """Whether there is an MTP head among them, here or not. A packed folder's head lies beside its index."""
+    return any(key.startswith(DRAFT_PREFIX) for key in _index(name, folder, "weight_map")) or any(_draft_sizes_bytes(folder))
 
 
 def draft_weights_bytes(folder: Path) -> int:
     """The size of the MTP head's tensors as they lie in the files; 0 where there is none, or no file yet."""
+    return sum(_draft_sizes_bytes(folder))
+
+
+def _draft_sizes_bytes(folder: Path) -> Iterator[int]:
     from safetensors import SafetensorError, safe_open
 
-    size_bytes = 0
     for path in folder.glob("*.safetensors"):
         try:
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118
                     if key.startswith(DRAFT_PREFIX):
                         part = file.get_slice(key)
-                        size_bytes += math.prod(part.get_shape()) * (4 if part.get_dtype() == "F32" else 2)
+                        yield math.prod(part.get_shape()) * (4 if part.get_dtype() == "F32" else 2)
         except (SafetensorError, OSError):  # the load itself is going to say so
-            return 0
-    return size_bytes
+            return
 
 
 def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:

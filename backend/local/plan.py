@@ -54,7 +54,8 @@ def planned_size(
     plain = sizing.plan("plain")
     if not asked.four_bit and plain.device_map is not None:
         return plain
-    odd = _odd_stack(skeleton)
+    stacks = stacked(skeleton)
+    odd = _odd_stack(stacks)
     if odd is not None:
         if asked.four_bit:
             raise ModelLoadError(f"{asked.name} cannot be packed in 4 bits: {odd}.", hint=f"Name it without {FOUR_BIT}.")
@@ -62,7 +63,7 @@ def planned_size(
     packed = sizing.plan("4-bit")
     if asked.four_bit:
         return _checked(packed, None)
-    if packed.device_map is not None and stacked(skeleton):
+    if packed.device_map is not None and stacks:
         return packed  # a mixture of experts is hardly ever wanted in 16 bit: it is packed where that is what fits
     return _checked(plain, packed)
 
@@ -84,9 +85,9 @@ def _skeleton(name: str, config: PreTrainedConfig) -> PreTrainedModel:
         raise unusable_config(name, error) from error
 
 
-def _odd_stack(skeleton: PreTrainedModel) -> str | None:
+def _odd_stack(stacks: Mapping[str, torch.Tensor]) -> str | None:
     """Why the expert stacks cannot be packed, `None` where they can: a block must not straddle two rows."""
-    for name, stack in stacked(skeleton).items():
+    for name, stack in stacks.items():
         if stack.shape[-1] % BLOCK:
             return f"the rows of {name} are {stack.shape[-1]} wide, which is no multiple of {BLOCK}"
     return None

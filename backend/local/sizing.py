@@ -168,12 +168,8 @@ def stacked(skeleton: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def _gb(size_bytes: float) -> str:
     """ "-" for 0: a checkpoint that is not here yet and has no index does not tell its size."""
-    return (
-        "-"
-        if not size_bytes
-        else f"{size_bytes / 1e9:,.0f} GB"
-        if size_bytes >= 100e9
-        else f"{size_bytes / 1e9:.1f} GB"
-        if size_bytes >= 1e8
-        else f"{size_bytes / 1e6:,.1f} MB"
-    )
+    if not size_bytes:
+        return "-"
+    if size_bytes < 1e8:
+        return f"{size_bytes / 1e6:,.1f} MB"
+    return f"{size_bytes / 1e9:,.{0 if size_bytes >= 100e9 else 1}f} GB"
