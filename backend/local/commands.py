@@ -45,8 +45,10 @@ def bench(options: argparse.Namespace) -> int:
         if options.tokens < 2:
             raise BadInput("An answer of fewer than 2 tokens has no speed.", hint="Give --tokens 2 or more.")
         loaded = _random(options) if options.random_weights else _loaded(options.model)
-        network = loaded.network
-        where = torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else f"{torch.get_num_threads()} threads"
+        network, threads = loaded.network, f"{torch.get_num_threads()} threads"
+        if loaded.processor.one_thread:  # generate is left with all of them
+            threads = f"1 of {threads}"
+        where = torch.cuda.get_device_name(network.device) if network.device.type == "cuda" else threads
         _say(f"{loaded.name} in {str(network.dtype).removeprefix('torch.')} on {where} ({platform.machine()}), torch {torch.__version__}")
         if loaded.plan is not None:
             _say(loaded.plan.sentence())

@@ -109,7 +109,7 @@ class LocalProvider:
             if asked.kind == "demo" and not demo.is_there(self._models):
                 if not self._allow_fetch:
                     demo.ensure(self._models, allow_fetch=False, report=unheard)  # raises with the reason
-                return "93 MB to fetch once, then 0.3 GB of weights in 16 bits."
+                return "93 MB to fetch once." if asked.four_bit else "93 MB to fetch once, then 0.3 GB of weights in 16 bits."
             places = {"demo": self._models / demo.FOLDER, "tiny": tiny.FOLDER, "folder": Path(asked.place)}
             folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, unheard)
             held = self._engine.held  # a load frees it first

@@ -54,6 +54,7 @@ def test_bench_prints_each_way_and_generate_in_one_table(capsys):
     assert app.main(["bench", "--tokens", "12", "--against", "transformers"]) == 0
     out = capsys.readouterr().out
     rows = table(out)
+    assert f"in float32 on 1 of {torch.get_num_threads()} threads" in out.splitlines()[0]
     assert list(rows) == ["ours", "ours, 1 ahead", "ours, 2 ahead", "ours, 3 ahead", "transformers generate"]
     assert rows["ours"][-1] == "1.00" and rows["ours"][-2] == "-"
     passes = [float(rows[name][-1]) for name in list(rows)[:4]]

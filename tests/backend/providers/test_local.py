@@ -306,7 +306,8 @@ async def test_the_model_in_memory_leaves_room_for_the_next_one(tmp_path, monkey
 
 async def test_the_demos_plan_says_where_it_may_not_be_fetched(tmp_path):
     async with provided(tmp_path) as provider:
-        assert "to fetch once" in await provider.plan("demo")
+        assert "to fetch once, then 0.3 GB of weights in 16 bits" in await provider.plan("demo")
+        assert await provider.plan("demo@4bit") == "93 MB to fetch once."
         provider._allow_fetch = False
         with pytest.raises(ModelLoadError, match="switched off"):
             await provider.plan("demo")
