@@ -76,7 +76,8 @@ def run(loaded: LoadedModel, tokens: int, *, against: bool, say: Callable[[str],
         say(f"decoding against generate: {ratio:.2f} x, at best {best:.2f} x; steps: {getattr(loaded.network, 'how', 'eager')}")
     _ceiling(loaded, found[0], say)
     _second_turn(loaded, say)
-    say(f"peak memory: {_peak_bytes(loaded.network.device) / 1e9:.2f} GB")
+    used = {loaded.network.device} if loaded.plan is None else set(loaded.plan.devices)
+    say(f"peak memory: {_peak_bytes(used) / 1e9:.2f} GB")
 
 
 def _questions(loaded: LoadedModel) -> list[str]:
@@ -230,10 +231,10 @@ def _second_turn(loaded: LoadedModel, say: Callable[[str], None]) -> None:
     )
 
 
-def _peak_bytes(device: torch.device) -> float:
-    """Of the device since the start; on a processor, of the process."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
+def _peak_bytes(devices: set[torch.device]) -> float:
+    """The sum of each device's since the start; on a processor, of the process."""
+    if any(device.type == "cuda" for device in devices):
+        return float(sum(torch.cuda.max_memory_allocated(device) for device in devices))
     if sys.platform == "win32":
         return float(psutil.Process().memory_info().peak_wset)
     import resource

@@ -64,7 +64,8 @@ def check_weights(name: str, folder: Path) -> int:
 def stored_weights_bytes(name: str, folder: Path) -> int:
     """What all weight files take, from the index where there is one, since not all of them may be here; 0 where nothing tells."""
     told = _index(name, folder, "metadata").get("total_size", 0)
-    return max(int(told) if isinstance(told, int | float) else 0, sum(f.stat().st_size for f in folder.glob("*.safetensors")))
+    here = sum(f.stat().st_size for f in folder.glob("*.safetensors") if f.exists())  # the hub's cache links, maybe to what was deleted
+    return max(int(told) if isinstance(told, int | float) else 0, here)
 
 
 def has_draft_weights(name: str, folder: Path) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+_USUAL_BYTES = 400_000_000  # memory of its own that a process with torch and transformers has (334 MB on Linux, 2026-11-26)
 _SMALL_PARAMETERS = 20_000_000  # below, a processor computes in fp32: bf16 saves memory that nobody misses and costs time
 
 
@@ -33,12 +34,17 @@ def free_bytes(devices: tuple[torch.device, ...]) -> float:
     return float(psutil.virtual_memory().available)
 
 
-def bytes_on(model: PreTrainedModel, all_bytes: float) -> dict[torch.device, float]:
-    """What a model in memory takes on each device, of `all_bytes` in all: what is beside it, as an MTP head, counts in proportion."""
-    taken: dict[torch.device, float] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        taken[tensor.device] = taken.get(tensor.device, 0.0) + tensor.nbytes
-    return {device: size * all_bytes / sum(taken.values()) for device, size in taken.items()}
+def held_bytes(weights_bytes: float) -> dict[torch.device, float]:
+    """What is freed on each device once a model whose weights take `weights_bytes` has gone, beside what `free_bytes` counts.
+
+    On GPUs all that torch holds there, kept beginnings and graphs too. On a processor weights in the dtype of their file are pages of
+    that file, which count as available already: at most what the process has of its own beside its usual size.
+    """
+    if torch.cuda.is_available():
+        return {device: float(torch.cuda.memory_reserved(device)) for device in place(0)[0]}
+    info = psutil.Process().memory_info()
+    own_bytes = getattr(info, "private", info.rss - getattr(info, "shared", info.rss))  # Windows; Linux; elsewhere nothing tells
+    return {torch.device("cpu"): min(weights_bytes, max(0.0, own_bytes - _USUAL_BYTES))}
 
 
 def spread(skeleton: PreTrainedModel, sizes: Mapping[str, float], rooms: Sequence[float]) -> dict[str, int] | None:

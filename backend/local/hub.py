@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from backend.errors import BackendError, ModelLoadError, UnknownModel
-from backend.local.progress import Report, bar
+from backend.local.progress import Report, bar, unheard
 
 SMALL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors",)
@@ -35,9 +35,23 @@ def fetch(model_id: str, patterns: tuple[str, ...], report: Report) -> Path:
         raise _mapped(model_id, error) from error
 
 
-def check_room(model_id: str, folder: Path, size_bytes: int) -> None:
-    """Raises `ModelLoadError` where the disk of `folder` has no room for what is missing of `size_bytes` of weights."""
-    missing = size_bytes - sum(file.stat().st_size for file in folder.glob(WEIGHTS[0]))
+def check_room(model_id: str, folder: Path) -> None:
+    """Raises `ModelLoadError` where the disk of `folder` has no room for the weights that are still to be fetched.
+
+    Which those are the client knows: a file that is in its cache under another revision is only linked.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import DryRunError
+
+    try:
+        files = snapshot_download(
+            model_id, allow_patterns=list(WEIGHTS), dry_run=True, tqdm_class=bar(lambda share: unheard("fetching", share), unit="B")
+        )
+    except DryRunError:  # the hub cannot be asked, so nothing can be fetched either
+        return
+    except Exception as error:
+        raise _mapped(model_id, error) from error
+    missing = sum(file.file_size or 0 for file in files if file.will_download)
     free = shutil.disk_usage(folder).free
     if missing > free:
         raise ModelLoadError(

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from backend.errors import BackendError, ModelLoadError
 from backend.local import demo, devices, hub, plan, tiny, zero_gpu
-from backend.local.checkpoint import check_weights, read_tokenizer, stored_weights_bytes
+from backend.local.checkpoint import check_weights, read_tokenizer
 from backend.local.drafting import measure
 from backend.local.facts import thinking_of
 from backend.local.memory import as_gpu_lost, as_out_of_memory
@@ -57,7 +57,7 @@ def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> Lo
         case "hub":
             folder = hub.fetch(asked.place, hub.SMALL_FILES, report)
             plan.make(asked, folder)  # refuses what will not load before its weights are fetched
-            hub.check_room(asked.place, folder, stored_weights_bytes(asked.name, folder))
+            hub.check_room(asked.place, folder)
             folder = hub.fetch(asked.place, hub.WEIGHTS, report)
     return load_folder(asked, folder, report)
 

@@ -17,12 +17,14 @@ _HINT = "Close other programs, choose a smaller model, or use a hosted one or a 
 def as_out_of_memory(error: Exception) -> OutOfMemory | None:
     """The error for people where `error` is a failed allocation, `None` where it is anything else.
 
-    torch's CPU allocator raises a bare `RuntimeError`, so there its name in the text is the only thing to go by.
+    torch's CPU allocator raises a bare `RuntimeError`, and CUDA outside torch's allocator (a context, a kernel's code) the error of any
+    failure: there the text is the only thing to go by.
     """
     failed = (
         isinstance(error, MemoryError | torch.OutOfMemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or (type(error) is RuntimeError and "DefaultCPUAllocator" in str(error))
+        or (isinstance(error, torch.AcceleratorError) and "out of memory" in str(error))
     )
     return OutOfMemory("This machine ran out of memory.", hint=_HINT) if failed else None
 

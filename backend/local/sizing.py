@@ -128,7 +128,8 @@ class Sizing:
         return sum(_sizes(parameters.items(), {n for n in parameters if packed and n.endswith(STACKS)}, self.dtype).values())
 
     def _map(self, weights_bytes: float, sizes: dict[str, float], head_bytes: float, rooms: list[float]) -> dict[str, torch.device] | None:
-        """The first device where that is enough; each device must have room for what is needed for a moment."""
+        """The first device, where that is enough (CUDA_VISIBLE_DEVICES makes another the first). Each must have room for what is needed for
+        a moment."""
         if weights_bytes <= rooms[0]:
             return {"": self.devices[0]}
         if len(rooms) == 1:

@@ -104,7 +104,7 @@ class LocalProvider:
         def planned() -> str:
             with importing:
                 from backend.local import plan
-                from backend.local.devices import bytes_on
+                from backend.local.devices import held_bytes
 
             if asked.kind == "demo" and not demo.is_there(self._models):
                 if not self._allow_fetch:
@@ -112,12 +112,19 @@ class LocalProvider:
                 return "93 MB to fetch once." if asked.four_bit else "93 MB to fetch once, then 0.3 GB of weights in 16 bits."
             places = {"demo": self._models / demo.FOLDER, "tiny": tiny.FOLDER, "folder": Path(asked.place)}
             folder = places.get(asked.kind) or hub.fetch(asked.place, hub.SMALL_FILES, unheard)
-            held = self._engine.held  # a load frees it first
-            there = None if held is None else held[1].plan
-            freed = None if held is None or there is None else bytes_on(held[1].model, there.weights_bytes)
+            weights_bytes = self._held_weights_bytes()
+            freed = None if weights_bytes is None else held_bytes(weights_bytes)  # a load frees it first
             return f"{plan.make(asked, folder, freed=freed).sentence()}."
 
-        return await asyncio.to_thread(planned)
+        try:
+            return await asyncio.to_thread(planned)
+        except RuntimeError as error:  # of a GPU that is full or failed
+            raise _translated(error) from error
+
+    def _held_weights_bytes(self) -> float | None:
+        """Refers to the model no longer than this: it may be unloaded while a plan is made."""
+        held = self._engine.held
+        return None if held is None or held[1].plan is None else held[1].plan.weights_bytes
 
     async def unload(self) -> None:
         """Gives the model's memory back after the present answer; the next request loads again."""

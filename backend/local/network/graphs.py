@@ -48,7 +48,7 @@ class Graphed:
         self._net, self._capture = network, capture or on_cuda
         self.drafts, self.reusable = network.drafts, network.reusable
         self.dtype, self.device, self.vocabulary = network.dtype, network.device, network.vocabulary
-        self._works = len(network.rotary) == 1
+        self._works = len(network.devices) == 1
         self.how = "CUDA graphs" if self._works else "eager (several GPUs)"
         self._steps: dict[int, _Step] = {}  # by their number of tokens
         # state, how often it had moved, and span that they belong to; one span at a time, since each keeps up to 0.5 GB of the full size

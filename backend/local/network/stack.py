@@ -44,6 +44,11 @@ class Stack:
         # the device of the norm is that of an MTP head, too
         self.rotary = {d: Rotary(inner.rotary_emb, self.dtype, d) for d in {*(layer.device for layer in self.layers), norm.device}}
 
+    @property
+    def devices(self) -> set[torch.device]:
+        """Of everything that a step goes through."""
+        return {*self.rotary, self.device, self._lm_head.weight.device}
+
     def new_state(self, room: int) -> State:
         return State([layer.new_state(room, self.dtype) for layer in self.layers], room)
 

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 from bitsandbytes.nn.modules import Linear4bit
+from huggingface_hub.file_download import DryRunFileInfo
 from transformers import Qwen3NextConfig
 
 from backend.errors import BackendError, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
@@ -155,6 +156,7 @@ def real_allocation_failure():
         (lambda: torch.OutOfMemoryError("CUDA out of memory"), True),
         (lambda: MemoryError(), True),
         (lambda: OSError(12, "Cannot allocate memory"), True),
+        (lambda: torch.AcceleratorError("CUDA error: out of memory"), True),
         (lambda: RuntimeError("size mismatch"), False),
         (lambda: OSError(28, "No space left on device"), False),
     ],
@@ -280,7 +282,9 @@ def test_a_hub_checkpoint_is_judged_before_its_weights_are_fetched(tmp_path, mon
 def test_a_hub_checkpoint_loads_and_tells_its_bytes(tmp_path, monkeypatch):
     folder, told = checkpoint(tmp_path / "snapshot"), []
 
-    def snapshot_download(model_id, *, allow_patterns, tqdm_class):
+    def snapshot_download(model_id, *, allow_patterns, tqdm_class, dry_run=False):
+        if dry_run:
+            return []
         with tqdm_class(total=100, unit="B", mininterval=0) as bytes_, tqdm_class(total=3, unit="it", mininterval=0) as files:
             bytes_.update(50)
             files.update(1)
@@ -302,7 +306,13 @@ def snapshot(tmp_path, monkeypatch):
     for file in sorted(here.glob("*.safetensors"))[1:]:
         file.unlink()
 
-    def snapshot_download(model_id, *, allow_patterns, tqdm_class):
+    def snapshot_download(model_id, *, allow_patterns, tqdm_class, dry_run=False):
+        if dry_run:
+            return [
+                DryRunFileInfo("0", file.stat().st_size, file.name, "", is_cached=there, will_download=not there)
+                for file in whole.glob(allow_patterns[0])
+                for there in [(here / file.name).exists()]
+            ]
         fetched.append(tuple(allow_patterns))
         if hub.WEIGHTS[0] in allow_patterns:
             shutil.copytree(whole, here, dirs_exist_ok=True)
@@ -319,14 +329,35 @@ def test_a_fetch_that_was_interrupted_goes_on(snapshot, tmp_path):
 
 def test_a_disk_without_room_is_known_before_weights_are_fetched(snapshot, tmp_path, monkeypatch):
     here, fetched = snapshot
-    total = json.loads((here / "model.safetensors.index.json").read_text())["metadata"]["total_size"]
-    there = sum(file.stat().st_size for file in here.glob("*.safetensors"))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=total - there - 1))
+    missing = sum(file.stat().st_size for file in (tmp_path / "whole").glob("*.safetensors") if not (here / file.name).exists())
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=missing - 1))
     with pytest.raises(ModelLoadError, match="of someone/next are still to be fetched; the disk has") as caught:
         loading.load(parse("someone/next"), tmp_path, allow_fetch=True, report=unheard)
     assert "HF_HOME" in caught.value.hint and fetched == [hub.SMALL_FILES]
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=total - there))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=missing))
     loading.load(parse("someone/next"), tmp_path, allow_fetch=True, report=unheard)
+
+
+def test_what_the_cache_has_under_another_revision_is_no_longer_missing(snapshot, tmp_path, monkeypatch):
+    """The snapshot of a new commit has links to nothing yet, or to what was deleted."""
+    here = snapshot[0]
+    for file in here.glob("*.safetensors"):
+        file.unlink()
+        file.symlink_to(tmp_path / "deleted")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    with pytest.raises(ModelLoadError, match="still to be fetched"):
+        hub.check_room("someone/next", here)
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda *_, dry_run, **__: [DryRunFileInfo("0", 9, "model.safetensors", "", True, False)]
+    )
+    hub.check_room("someone/next", here)
+    assert plan.make(parse("someone/next"), here).weights_bytes > 0
+
+
+def test_without_the_hub_nothing_is_said_of_room(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=-1))
+    hub.check_room("someone/next", tmp_path)
 
 
 def test_a_gpu_that_is_lost_while_a_model_loads_is_said(folder, monkeypatch):

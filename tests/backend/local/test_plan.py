@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import LlamaConfig, Qwen3NextConfig
 
 from backend.errors import ModelLoadError, OutOfMemory
-from backend.local import plan, sizing
+from backend.local import devices, plan, sizing
 from backend.local.checkpoint import draft_weights_bytes
 from backend.local.names import Asked
 from backend.local.packed.stacks import METHOD
 from tests.backend.local import next_tiny, tiny
 
 CPU = (torch.device("cpu"),)
+USUAL_BYTES = devices._USUAL_BYTES
 
 
 def make(folder, *, four_bit=False, dtype=None):
@@ -344,6 +346,27 @@ def test_what_the_present_model_takes_is_free_for_the_next_one(real, gpus):
     present = {torch.device("cuda", 0): 46e9}
     planned = plan.make(Asked("mine@4bit", "folder", str(real), four_bit=True), real, freed=present)
     assert planned.free_bytes == 76e9
+
+
+def test_on_gpus_all_that_torch_holds_goes_with_a_model(gpus, monkeypatch):
+    gpus(30e9, 20e9)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: (50 + device.index) * 10**9)
+    assert devices.held_bytes(46e9) == {torch.device("cuda", 0): 50e9, torch.device("cuda", 1): 51e9}
+
+
+@pytest.mark.parametrize(
+    ("info", "freed_bytes"),
+    [
+        (SimpleNamespace(rss=USUAL_BYTES + 8.8e9, shared=8.6e9), 0.2e9),  # 16-bit weights of 8 GB, in pages of their file
+        (SimpleNamespace(rss=USUAL_BYTES + 9e9, shared=0.1e9), 8e9),  # packed while they were loaded
+        (SimpleNamespace(rss=USUAL_BYTES - 1e8, shared=0.1e9), 0.0),
+        (SimpleNamespace(rss=9e9, private=USUAL_BYTES + 3e9), 3e9),
+        (SimpleNamespace(rss=9e9), 0.0),
+    ],
+)
+def test_on_a_processor_pages_of_the_weights_file_are_free_already(monkeypatch, info, freed_bytes):
+    monkeypatch.setattr(devices.psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: info))
+    assert devices.held_bytes(8e9) == {torch.device("cpu"): pytest.approx(freed_bytes)}
 
 
 def test_one_gpu_is_named_where_it_is_too_small(real, gpus):

@@ -297,11 +297,23 @@ async def test_the_model_in_memory_leaves_room_for_the_next_one(tmp_path, monkey
     """A load frees it first."""
     async with provided(tmp_path) as provider:
         await all_of(provider, ask("Hello", model="qwen3-next-tiny"))
-        needed = provider._engine.held[1].plan.needed_bytes
+        held = provider._engine.held[1].plan
+        needed = held.needed_bytes
+        monkeypatch.setattr("backend.local.devices.held_bytes", lambda weights_bytes: {held.devices[0]: weights_bytes})
         monkeypatch.setattr("backend.local.sizing.free_bytes", lambda devices: 0.4 * needed)  # packed it would fit
         assert "in 32 bits" in await provider.plan("qwen3-next-tiny")
         await provider.unload()
         assert "in 4 bits" in await provider.plan("qwen3-next-tiny")
+
+
+async def test_a_gpu_that_is_full_or_failed_is_said_in_a_plan(tmp_path, monkeypatch):
+    def fails(devices):
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.setattr("backend.local.sizing.free_bytes", fails)
+    async with provided(tmp_path) as provider:
+        with pytest.raises(OutOfMemory):
+            await provider.plan("qwen3-next-tiny")
 
 
 async def test_the_demos_plan_says_where_it_may_not_be_fetched(tmp_path):

@@ -142,11 +142,22 @@ def test_steps_of_one_span_are_kept_at_a_time():
 
 
 @torch.inference_mode()
-def test_over_several_gpus_steps_are_eager_and_it_is_said():
+@pytest.mark.parametrize("elsewhere", ["layers", "embedding", "head"])
+def test_over_several_gpus_steps_are_eager_and_it_is_said(elsewhere):
     network, captured = hybrid(), []
-    network.rotary = {"cuda:0": None, "cuda:1": None, **network.rotary}
+    other = torch.device("meta")
+    if elsewhere == "layers":
+        network.rotary = {other: None, **network.rotary}
+    elif elsewhere == "embedding":
+        network.device = other
+    else:
+        network._lm_head = torch.nn.Linear(1, 1, device=other)
     graphed = Graphed(network, replayed(captured))
-    assert graphed.how == "eager (several GPUs)" and not captured
+    assert graphed.how == "eager (several GPUs)"
+    eager = []
+    graphed._net = lambda ids, state, **_: eager.append(len(ids))
+    graphed(torch.tensor([1]), None)
+    assert eager == [1] and not captured
 
 
 @torch.inference_mode()
