@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from transformers import BitsAndBytesConfig
 from transformers.integrations.bitsandbytes import Bnb4bitQuantize
 from transformers.quantizers.auto import register_quantization_config, register_quantizer
@@ -59,6 +60,9 @@ class PackedQuantizer(Bnb4BitHfQuantizer):
         for module in model.modules():
             if is_experts(module):
                 make_place(module, packed=self.pre_quantized)
+            elif isinstance(module, Linear4bit) and module.compute_dtype == torch.float32:
+                # on processors with AVX512-BF16 bitsandbytes multiplies in bf16 whatever the dtype: 3 digits of a result in place of 6
+                module.support_avx512bf16_for_cpu = False
         model.config._experts_implementation = NAME
 
     @property

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from bitsandbytes.nn.modules import Linear4bit
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from backend.local.decoding import Decoder
@@ -221,3 +222,10 @@ def test_a_load_holds_the_packed_model_and_a_few_stacks_never_the_whole_in_sixte
     bound = told["weights"] + 3 * stack_bytes + RUNTIME_BYTES
     assert told["most"] < bound
     assert bound < 0.75 * sum(file.stat().st_size for file in large.glob("*.safetensors"))
+
+
+def test_products_of_fp32_are_not_left_to_a_processors_bf16(folder, monkeypatch):
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model = load_folder(Asked("mine@4bit", "folder", str(folder), four_bit=True), folder, unheard, torch.float32).model
+    linear = [module for module in model.modules() if isinstance(module, Linear4bit)]
+    assert linear and not any(module.support_avx512bf16_for_cpu for module in linear)
