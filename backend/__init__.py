@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
-from backend.chat import Chat, Choices, parameters_from, save_runs
+from backend.chat import Chat, Choices, node_of, parameters_from, save_runs
+from backend.compare.comparing import Comparing, last_question
+from backend.compare.figures import FIGURES, Figure, answer_tokens, best, contestant, context_share, figures_of
+from backend.compare.ratings import Ballot, Duel, Standing, agreement, duels, standings
+from backend.compare.records import MOST_PANES, Comparison, ComparisonSummary, Pane, last_answers, pane_from, turn_count
+from backend.compare.store import ComparisonStore
+from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, VoteStore, subject_of, to_csv, to_json_lines
 from backend.engines import Access, Engines, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
 from backend.history import Conversation, ConversationSummary, History, Node
+from backend.lanes import Lanes
 from backend.provider import ListedModel
 from backend.run import Run
 from backend.runs import Runs
@@ -40,6 +47,7 @@ class Backend:
         self.shelf = Shelf(settings.data_dir)
         self._history: History | None = None
         self._chat: Chat | None = None
+        self._comparing: Comparing | None = None
         self._opening = asyncio.Lock()
 
     async def open(self) -> Chat:
@@ -49,6 +57,15 @@ class Backend:
                 self._history = await History.open(self.settings.database_url, self.settings.data_dir)
                 self._chat = Chat(self.settings, self.engines, self._history, self.runs)
             return self._chat
+
+    async def side_by_side(self) -> Comparing:
+        """Opens the history; raises `StorageError` where that cannot be."""
+        chat = await self.open()
+        if self._comparing is None:
+            database = chat.history.database
+            folder = self.settings.data_dir / "comparisons"
+            self._comparing = Comparing(chat, ComparisonStore(database), VoteStore(database), folder)
+        return self._comparing
 
     async def first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
         """What the page shows first: models, the selected one, what it can do. Falls back to the demo where that one is unknown."""
@@ -77,9 +94,11 @@ class Backend:
 
 
 __all__ = [
-    "REGION_HOSTS", "Access", "Attachment", "Backend", "BackendError", "BadInput", "Capabilities", "Chat", "ChatRequest", "Choices",
-    "ConfigError", "Conversation", "ConversationSummary", "GenerationParameters", "ListedModel", "LiveCounter", "Message", "ModelChoice",
-    "Node", "ParameterSpec", "Run", "Server", "Settings", "ShelfEntry", "StorageError", "Timing", "Usage", "count_messages",
-    "count_tokens", "load_settings", "parameters_from", "read_attachment", "recording_of", "snippets",
-    "warm_up",
+    "BAD", "FIGURES", "MOST_PANES", "PERSON", "REGION_HOSTS", "TIE", "Access", "Attachment", "Backend", "BackendError", "BadInput",
+    "Ballot", "Capabilities", "Chat", "ChatRequest", "Choices", "Comparing", "Comparison", "ComparisonSummary", "ConfigError",
+    "Contestant", "Conversation", "ConversationSummary", "Duel", "Figure", "GenerationParameters", "Lanes", "ListedModel", "LiveCounter",
+    "Message", "ModelChoice", "Node", "Pane", "ParameterSpec", "Run", "Server", "Settings", "ShelfEntry", "Standing", "StorageError",
+    "Timing", "Usage", "Vote", "agreement", "answer_tokens", "best", "contestant", "context_share", "count_messages", "count_tokens",
+    "duels", "figures_of", "last_answers", "last_question", "load_settings", "node_of", "pane_from", "parameters_from", "read_attachment",
+    "recording_of", "snippets", "standings", "subject_of", "to_csv", "to_json_lines", "turn_count", "warm_up",
 ]  # fmt: skip

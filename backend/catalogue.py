@@ -113,6 +113,16 @@ class Capabilities(_Frozen):
             return self.thinks_by_default if parameters.enable_thinking is None else parameters.enable_thinking
         return {"always": True, "never": False, "unknown": None}[self.thinking]
 
+    def recommended(self) -> dict[str, float | bool]:
+        """The values that the panel shows at first, by the names of `GenerationParameters`."""
+        found: dict[str, float | bool] = {}
+        for name, spec in self.parameters.items():
+            if spec.default is not None:
+                found[name] = int(spec.default) if spec.integer else spec.default
+        if self.thinking == "switch" and self.thinks_by_default is not None:
+            found["enable_thinking"] = self.thinks_by_default
+        return found
+
     def price(self, region: str | None) -> Price | None:
         return next((p for p in self.prices if p.region == region), None)
 

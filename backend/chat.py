@@ -5,8 +5,9 @@ answer's node, and starts a run that the server owns. Knows nothing of how a pag
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from backend.attachments import Attachment, as_prompt
@@ -15,6 +16,7 @@ from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
 from backend.history import AnswerError, AnswerUpdate, Conversation, Exchange, History, Node, NodeStatus, new_id
 from backend.pipeline import Pipeline
+from backend.provider import HasRegion, Provider
 from backend.run import Run
 from backend.runs import Runs
 from backend.settings import Settings
@@ -80,27 +82,27 @@ class Chat:
             if replaces is not None:
                 before = _above(before, replaces)
                 attachments = attachments or conversation.nodes[replaces].attachments
-        messages = [*_messages(before), Message("user", as_prompt(attachments, text))]
-        request, pipeline = await self._prepare(access, owner, messages, choices)
-        started = _Started(conversation_id, before[-1].id if before else None, text, tuple(attachments))
-        return self._start(owner, started, request, pipeline, choices)
+        messages = [*messages_of(before), Message("user", as_prompt(attachments, text))]
+        request, pipeline = await self.prepare(access, owner, messages, choices)
+        started = Start(conversation_id, before[-1].id if before else None, text, tuple(attachments))
+        return self.start(owner, started, request, pipeline, choices)
 
     async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """A new version of an answer, as its sibling: same question, the panel's present settings."""
         conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
-        request, pipeline = await self._prepare(access, owner, _messages(above), choices)
-        return self._start(owner, _Started(conversation_id, above[-1].id), request, pipeline, choices)
+        request, pipeline = await self.prepare(access, owner, messages_of(above), choices)
+        return self.start(owner, Start(conversation_id, above[-1].id), request, pipeline, choices)
 
     async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """Writes on from an unfinished answer, as its sibling that begins with what was there."""
         conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         unfinished = conversation.nodes[node_id]
-        messages = [*_messages(above), Message("assistant", unfinished.content, unfinished.thinking)]
-        request, pipeline = await self._prepare(access, owner, messages, choices, continue_last=True)
-        started = _Started(conversation_id, above[-1].id, answer=unfinished.content, thinking=unfinished.thinking or "")
-        return self._start(owner, started, request, pipeline, choices)
+        messages = [*messages_of(above), Message("assistant", unfinished.content, unfinished.thinking)]
+        request, pipeline = await self.prepare(access, owner, messages, choices, continue_last=True)
+        started = Start(conversation_id, above[-1].id, answer=unfinished.content, thinking=unfinished.thinking or "")
+        return self.start(owner, started, request, pipeline, choices)
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
@@ -111,14 +113,15 @@ class Chat:
 
     def request_for(self, path: Sequence[Node], draft: str, attachments: Sequence[Attachment], choices: Choices) -> ChatRequest:
         """What would be sent now: the open branch, then the draft where there is one. For `show request` and the context meter."""
-        messages = _messages(path)
+        messages = messages_of(path)
         if draft.strip() or attachments:
             messages.append(Message("user", as_prompt(attachments, draft)))
         return _request(messages, choices)
 
-    async def _prepare(
-        self, access: Access, owner: str, messages: list[Message], choices: Choices, *, continue_last: bool = False
+    async def prepare(
+        self, access: Access, owner: str, messages: Sequence[Message], choices: Choices, *, continue_last: bool = False
     ) -> tuple[ChatRequest, Pipeline]:
+        """The checked request with its seed, and the way to its engine; raises what is wrong before anything is stored or sent."""
         if self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
             raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
         pipeline = await self.engines.pipeline(choices.model, access)
@@ -130,22 +133,23 @@ class Chat:
         check(request, capabilities)
         return request, pipeline
 
-    def _start(self, owner: str, at: _Started, request: ChatRequest, pipeline: Pipeline, choices: Choices) -> Run:
+    def start(self, owner: str, at: Start, request: ChatRequest, provider: Provider, choices: Choices) -> Run:
         """Starts the run at once; the database is written beside it, so that no answer waits for a disk."""
+        region = provider.region if isinstance(provider, HasRegion) else None
         run = Run(
             owner=owner,
             conversation_id=at.conversation_id or new_id(),
-            node_id=new_id(),
+            node_id=at.answer_id or new_id(),
             model=choices.model,
             request=request,
-            region=pipeline.region,
+            region=region,
         )
         run.answer.append(at.answer)
         run.thinking.append(at.thinking)
         exchange = Exchange(
             conversation_id=run.conversation_id,
             answer_id=run.node_id,
-            new_chat=at.conversation_id is None,
+            new_chat=at.conversation_id is None or at.new_chat,
             parent_id=at.parent_id,
             question=at.question,
             attachments=at.attachments,
@@ -153,16 +157,22 @@ class Chat:
             panel=choices.stored(),
             parameters={**choices.stored(), "seed": request.parameters.seed},
             run_id=run.id,
-            region=pipeline.region,
+            region=region,
             content=at.answer,
             thinking=at.thinking,
         )
-        return self.runs.start(run, pipeline, self.history.begin(owner, exchange))
+        return self.runs.start(run, provider, self._store(owner, exchange, at.after))
+
+    async def _store(self, owner: str, exchange: Exchange, after: Awaitable[None] | None) -> None:
+        if after is not None:
+            await after
+        await self.history.begin(owner, exchange)
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
-    """Where an answer hangs (`conversation_id` `None`: a new chat), and what it begins with."""
+class Start:
+    """Where an answer hangs (`conversation_id` `None`: a new chat), and what it begins with. With `new_chat` and `answer_id` the
+    chat and the answer get ids that were given out beforehand; `after` is what must be stored before them."""
 
     conversation_id: str | None
     parent_id: str | None
@@ -170,6 +180,9 @@ class _Started:
     attachments: tuple[Attachment, ...] = ()
     answer: str = ""
     thinking: str = ""
+    new_chat: bool = False
+    answer_id: str | None = None
+    after: Awaitable[None] | None = None
 
 
 def _above(path: Sequence[Node], node_id: str) -> list[Node]:
@@ -180,7 +193,7 @@ def _above(path: Sequence[Node], node_id: str) -> list[Node]:
     raise BadInput("This turn is not in the open branch.", hint="Reload the page and try again.")
 
 
-def _messages(path: Sequence[Node]) -> list[Message]:
+def messages_of(path: Sequence[Node]) -> list[Message]:
     """Turns as the engine gets them. An answer that never began is left out: an empty turn confuses every template."""
     messages = []
     for node in path:
@@ -202,6 +215,13 @@ def _request(messages: Sequence[Message], choices: Choices) -> ChatRequest:
 async def save_runs(history: History, runs: Sequence[Run]) -> None:
     """Writes the present state of runs down, all in one transaction."""
     await history.write_answers([_update(run) for run in runs])
+
+
+def node_of(run: Run) -> Node:
+    """An answer in the making as the turn that it is going to be."""
+    parameters = Choices(run.model, run.request.parameters).stored()
+    made = Node(run.node_id, run.conversation_id, None, "assistant", "", datetime.now(UTC), model=run.model, parameters=parameters)
+    return _current(made, run)
 
 
 def _current(node: Node, run: Run | None) -> Node:

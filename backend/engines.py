@@ -95,7 +95,7 @@ class Engines:
             except BackendError:
                 listed = []
             found += [self._choice("server", f"{server.name}/{m.id}", server.name) for m in listed]
-        key = self._has_dashscope_key(access)
+        key = self.has_dashscope_key(access)
         region = self._regions(access)[0].title()
         hosted = [
             ModelChoice(f"dashscope:{c.id}", c.title, f"DashScope, {region}" if key else "DashScope, needs a key", key)
@@ -143,7 +143,7 @@ class Engines:
         self._providers.clear()
 
     # ---- DashScope
-    def _has_dashscope_key(self, access: Access) -> bool:
+    def has_dashscope_key(self, access: Access) -> bool:
         return access.dashscope_key is not None or any(self._own_key(r) for r in self.settings.dashscope_region)
 
     def _own_key(self, region: str) -> SecretStr | None:

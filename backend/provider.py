@@ -62,3 +62,11 @@ class ListsModels(Protocol):
     """What an engine may offer beside the seam: the models it has, read live."""
 
     async def list_models(self) -> list[ListedModel]: ...
+
+
+@runtime_checkable
+class HasRegion(Protocol):
+    """Which region answers, for prices; it may change while an answer is asked for."""
+
+    @property
+    def region(self) -> str | None: ...

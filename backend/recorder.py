@@ -15,7 +15,7 @@ from pathlib import Path
 
 from backend.catalogue import Capabilities
 from backend.errors import BackendError
-from backend.provider import Provider
+from backend.provider import HasRegion, Provider
 from backend.recording import End, end_line, event_line, header_line, header_of
 from backend.types import ChatRequest, Event, Finished
 
@@ -41,6 +41,10 @@ class Recorder:
     ) -> None:
         self._provider, self._path_for, self._clock = provider, path_for, clock
         self._model, self._source = model, source
+
+    @property
+    def region(self) -> str | None:
+        return self._provider.region if isinstance(self._provider, HasRegion) else None
 
     async def capabilities(self, model: str) -> Capabilities:
         return await self._provider.capabilities(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -84,6 +85,7 @@ class Run:
     watchers: set[str] = field(default_factory=set)
     unseen_since_s: float | None = None
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
+    _listeners: list[Callable[[], None]] = field(default_factory=list)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -105,6 +107,13 @@ class Run:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        for listener in self._listeners:
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Has `listener` called at every change, which must be quick; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
 
     async def wait_for_change(self, version: int, timeout_s: float) -> None:
         """Returns once the run is newer than `version`, or after `timeout_s`, whichever comes first."""

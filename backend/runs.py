@@ -17,7 +17,7 @@ from contextlib import aclosing
 from typing import Any
 
 from backend.errors import BackendError, BadInput, StorageError
-from backend.provider import Provider
+from backend.provider import HasRegion, Provider
 from backend.run import Run
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Runs:
             log.exception("run %s failed in an unforeseen way", run.id)
             run.end("error", BackendError("Something went wrong inside the app.", hint="The log has the details. Try again."))
         finally:
-            run.region = getattr(provider, "region", run.region)
+            run.region = provider.region if isinstance(provider, HasRegion) else run.region
         await self._write([run])
 
     async def _keep(self) -> None:

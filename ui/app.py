@@ -13,6 +13,11 @@ from ui import layout, theme
 from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
+from ui.compare.asking import Asking
+from ui.compare.judging import Judging
+from ui.compare.setup import Setup
+from ui.compare.shelf import Shelf
+from ui.compare.tab import CompareTab
 from ui.layout import Page
 from ui.machine import Machine
 from ui.parameters import BUILT_IN_PRESETS
@@ -41,7 +46,9 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         page = layout.build(choices, model, capabilities, trace, on_machine=not backend.settings.public)
         tab = ChatTab(backend, page)
         _bind_machine(demo, page, Machine(backend, page, tab))
-        _bind(demo, page, tab, Answers(backend, page, tab), ChatList(backend, page, tab), Settings(backend, page, tab))
+        chats = ChatList(backend, page, tab)
+        _bind(demo, page, tab, Answers(backend, page, tab), chats, Settings(backend, page, tab))
+        _bind_compare(demo, page, CompareTab(backend, page.compare, tab), chats)
     demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
     return demo
 
@@ -104,6 +111,48 @@ def _bind_machine(demo: gr.Blocks, page: Page, machine: Machine) -> None:
     page.machine_unload.click(machine.unload, None, note, **QUIET)
     demo.load(machine.look, None, note, **QUIET)
     page.live.over(machine.look, None, note, **QUIET)
+
+
+def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList) -> None:
+    parts, session, panel = page.compare, page.session, page.compare.panel.components()
+    asking, judging, setup, shelf = Asking(tab), Judging(tab), Setup(tab), Shelf(tab)
+    shown, drawer = [parts.bench, parts.live, parts.saved], [parts.settings_title, parts.model, parts.link, *panel]
+
+    gr.on([parts.prompt.submit, parts.send.click], asking.send, [parts.prompt, session], parts.live, **RAW)
+    parts.live.begun(asking.begun, [session], parts.bench, trigger_mode="multiple", **QUIET)
+    parts.live.over(asking.over, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET)
+    parts.stop.click(asking.stop, [session], None, queue=False, **QUIET)
+    # what changes the panes ends before what is written in them is followed again, in their new places
+    changes = [
+        parts.bench.ask(asking.act, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
+        parts.bench.arrange(setup.arrange, [session], shown, trigger_mode="multiple", **QUIET),
+        parts.add.click(setup.add, [session], shown, **QUIET),
+        parts.earlier.pick(shelf.pick, [session], [parts.bench, parts.live], **QUIET),
+        parts.new.click(shelf.new, [session], [parts.bench, parts.live, parts.prompt], **QUIET),
+        demo.load(shelf.load, [parts.saved, session], [parts.bench, parts.live], **QUIET),
+        parts.setup_use.click(setup.use_setup, [parts.setup, parts.setups, session], shown, **QUIET),
+    ]
+    for change in changes:
+        change.then(asking.resume, [session], parts.live, **RAW)
+    parts.bench.earlier(shelf.earlier, [session], parts.earlier, **QUIET)
+    parts.bench.chat(chats.adopt, [session], [page.live, page.log, page.history, page.context, session], **QUIET)
+
+    parts.bench.vote(judging.vote, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET)
+    parts.bench.blind(judging.blind, [session], shown, **QUIET)
+    parts.bench.look(judging.look, [session], parts.view, trigger_mode="always_last", **QUIET)
+    parts.bench.export(judging.export, None, [parts.files, parts.live], **QUIET)
+
+    parts.bench.settings(setup.focus, [session], [*shown, *drawer], **QUIET)
+    parts.model.input(setup.choose_model, [parts.model, session], [*shown, *drawer], **QUIET)
+    parts.panel.checkpoint.input(setup.switch_checkpoint, [parts.panel.checkpoint, session], [*shown, *drawer], **QUIET)
+    parts.panel.preset.input(setup.apply_preset, [parts.panel.preset, page.presets, session], [*shown, *drawer], **QUIET)
+    values = [c for c in panel if c not in (parts.panel.checkpoint, parts.panel.preset)]
+    gr.on([c.input for c in values], setup.change, [session, *panel], shown, trigger_mode="always_last", **QUIET)
+    parts.link.input(setup.link, [parts.link, session, *panel], shown, **QUIET)
+    parts.setup_save.click(setup.save_setup, [parts.setup, parts.setups, session], [parts.setups, parts.setup], **QUIET)
+    parts.setup_delete.click(setup.delete_setup, [parts.setup, parts.setups], [parts.setups, parts.setup], **QUIET)
+    demo.load(setup.list_setups, parts.setups, parts.setup, **QUIET)
+    demo.unload(tab.gone)
 
 
 def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:

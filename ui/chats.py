@@ -104,6 +104,19 @@ class ChatList:
         except BackendError as error:
             return {self.page.live: page_error(error), self.page.history: await self.tab.history(chat, session, request)}
 
+    async def adopt(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
+        """A pane's conversation as a chat of its own, opened; the pane keeps its own."""
+        comparison, owner = session.side_by_side.comparison, self.tab.owner(request)
+        try:
+            if comparison is None:
+                raise BadInput(W.no_such_chat, hint=W.reload)
+            pane, chat = comparison.pane(int((event._data or {}).get("place", 0))), await self.backend.open()
+            text = await chat.history.export(owner, pane.conversation_id, "json")
+            copied = await chat.history.import_text(owner, text, "chat.json")
+            return await self.open_chat(chat, copied[0], session, request)
+        except BackendError as error:
+            return {self.page.live: page_error(error)}
+
     async def _delete_chat(self, chat: Chat, owner: str, conversation_id: str) -> None:
         run = self.backend.runs.of_conversation(conversation_id, owner)
         if run is not None:

@@ -1,4 +1,4 @@
-"""The list of chats, grouped by day; a pure function from summaries to what the list's script draws."""
+"""The lists of chats and of comparisons, grouped by day; pure functions from summaries to what the list's script draws."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backend import ConversationSummary, ShelfEntry
+from backend import ComparisonSummary, ConversationSummary, ShelfEntry
 from ui.text import WORDS as W
 
 
@@ -19,10 +19,9 @@ def history_view(
     now: datetime | None = None,
 ) -> dict[str, Any]:
     groups: dict[str, list[dict[str, Any]]] = {}
-    today = (now or datetime.now(UTC)).date()
     for summary in found:
         entry = {"id": summary.id, "title": summary.title or summary.preview or "-", "pinned": summary.pinned, "kind": "open"}
-        groups.setdefault(W.pinned if summary.pinned else _day(summary.updated_at, today), []).append(entry)
+        groups.setdefault(W.pinned if summary.pinned else day_of(summary.updated_at, now), []).append(entry)
     shown = [{"title": title, "entries": entries} for title, entries in groups.items()]
     if recordings and not searching:
         shown.append(
@@ -35,8 +34,19 @@ def history_view(
     return {"groups": shown, "current": current, "empty": empty}
 
 
-def _day(moment: datetime, today: Any) -> str:
-    day = moment.date()
+def comparisons_view(found: Sequence[ComparisonSummary], current: str | None, now: datetime | None = None) -> dict[str, Any]:
+    """The list of comparisons, likewise; of their menu only what they have."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for summary in found:
+        entry = {"id": summary.id, "title": summary.preview or "-", "pinned": False, "kind": "open", "menu": ["delete"]}
+        groups.setdefault(day_of(datetime.fromtimestamp(summary.updated_at_s, UTC), now), []).append(entry)
+    shown = [{"title": title, "entries": entries} for title, entries in groups.items()]
+    return {"groups": shown, "current": current, "empty": "" if found else W.compare_earlier_empty}
+
+
+def day_of(moment: datetime, now: datetime | None = None) -> str:
+    """The group that something of that time stands in."""
+    day, today = moment.date(), (now or datetime.now(UTC)).date()
     if day >= today:
         return W.today
     if day == today - timedelta(days=1):

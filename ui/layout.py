@@ -10,6 +10,8 @@ import gradio as gr
 from backend import Capabilities, ModelChoice
 from ui import parameters
 from ui.about import about_text
+from ui.compare import frame
+from ui.compare.frame import CompareParts
 from ui.live import IDLE
 from ui.parameters import Panel
 from ui.text import WORDS as W
@@ -75,6 +77,7 @@ class Page:
     machine_unload: gr.Button
     presets: gr.BrowserState
     session: gr.State
+    compare: CompareParts
 
 
 def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, *, on_machine: bool) -> Page:
@@ -91,6 +94,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
         gr.Button("☰", elem_id="open-left", elem_classes=["icon"])
         gr.HTML(f"<div class='brand'><i></i><span>{W.product}</span></div>", elem_id="brand")
         gr.Button(W.tab_chat, elem_id="tab-chat", elem_classes=["nav"])
+        gr.Button(W.tab_compare, elem_id="tab-compare", elem_classes=["nav"])
         gr.Button(W.tab_about, elem_id="tab-about", elem_classes=["nav"])
         gr.HTML("", elem_id="spring")
         made["model"] = gr.Dropdown(
@@ -145,7 +149,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                 made["show_request"] = gr.Button(W.seg_request, elem_id="show-request")
                 gr.Button(W.seg_connect, elem_id="seg-connect")
             with gr.Column(elem_id="panel-parameters"):
-                made["panel"] = parameters.build(model, capabilities)
+                made["panel"] = parameters.build(capabilities)
                 with gr.Row():
                     made["reset"] = gr.Button(W.reset, size="sm", elem_id="reset")
                     made["preset_save"] = gr.Button(W.preset_save, size="sm", elem_id="preset-save")
@@ -161,10 +165,11 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
             with gr.Column(elem_id="panel-connect"):
                 _connect(made)
                 _machine(made, shown=on_machine)
+    files = made["files"] = gr.HTML(None, html_template="<div></div>", js_on_load=script("files"), elem_id="files")
+    made["compare"] = frame.build(picker(choices, model), model, capabilities, trace, files)
     with gr.Column(elem_id="about"):
         gr.HTML(about_text(), apply_default_css=False)
     gr.HTML("<div id='shade'></div>")
-    made["files"] = gr.HTML(None, html_template="<div></div>", js_on_load=script("files"), elem_id="files")
     made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")
     return Page(**made)
 

@@ -66,27 +66,31 @@ class Panel:
         return [getattr(self, f.name) for f in fields(self)]
 
 
-def build(model: str, capabilities: Capabilities) -> Panel:
-    """Draws the panel for the model that is selected at the start."""
+def build(capabilities: Capabilities, *, prefix: str = "") -> Panel:
+    """Draws the panel for the model that is selected at the start. A page with two panels gives the ids of one a `prefix`."""
     settings = _settings(capabilities, {})
-    with gr.Row(elem_id="preset-row"):
-        preset = gr.Dropdown(list(BUILT_IN_PRESETS), value=W.preset_recommended, label=W.preset, elem_id="preset", allow_custom_value=True)
+    with gr.Row(elem_id=f"{prefix}preset-row"):
+        preset = gr.Dropdown(
+            list(BUILT_IN_PRESETS), value=W.preset_recommended, label=W.preset, elem_id=f"{prefix}preset", allow_custom_value=True
+        )
     checkpoints = [(W.checkpoint_instruct, "instruct"), (W.checkpoint_thinking, "thinking")]
-    checkpoint = gr.Radio(checkpoints, **settings["checkpoint"], elem_id="checkpoint")
-    sliders = {name: OpenSlider(**settings[name], elem_id=f"p-{name.replace('_', '-')}", key=f"p-{name}") for name in SLIDERS}
+    checkpoint = gr.Radio(checkpoints, **settings["checkpoint"], elem_id=f"{prefix}checkpoint")
+    sliders = {
+        name: OpenSlider(**settings[name], elem_id=f"{prefix}p-{name.replace('_', '-')}", key=f"{prefix}p-{name}") for name in SLIDERS
+    }
     return Panel(
         preset=preset,
         checkpoint=checkpoint,
         **sliders,
-        enable_thinking=gr.Checkbox(**settings["enable_thinking"], elem_id="p-enable-thinking"),
-        seed=gr.Number(**settings["seed"], elem_id="p-seed"),
-        stop=gr.Textbox(**settings["stop"], lines=1, max_lines=4, elem_id="p-stop"),
-        extra=gr.Textbox(**settings["extra"], lines=1, max_lines=8, elem_id="p-extra"),
+        enable_thinking=gr.Checkbox(**settings["enable_thinking"], elem_id=f"{prefix}p-enable-thinking"),
+        seed=gr.Number(**settings["seed"], elem_id=f"{prefix}p-seed"),
+        stop=gr.Textbox(**settings["stop"], lines=1, max_lines=4, elem_id=f"{prefix}p-stop"),
+        extra=gr.Textbox(**settings["extra"], lines=1, max_lines=8, elem_id=f"{prefix}p-extra"),
         replay_speed=gr.Radio(
-            [(W.replay_1x, 1), (W.replay_4x, 4), (W.replay_now, 0)], **settings["replay_speed"], elem_id="p-replay-speed"
+            [(W.replay_1x, 1), (W.replay_4x, 4), (W.replay_now, 0)], **settings["replay_speed"], elem_id=f"{prefix}p-replay-speed"
         ),
-        system=gr.Textbox(label=W.system_prompt, placeholder=W.system_hint, lines=2, max_lines=10, elem_id="p-system"),
-        resend=gr.Checkbox(label=W.resend, info=W.resend_off, value=False, elem_id="p-resend"),
+        system=gr.Textbox(label=W.system_prompt, placeholder=W.system_hint, lines=2, max_lines=10, elem_id=f"{prefix}p-system"),
+        resend=gr.Checkbox(label=W.resend, info=W.resend_off, value=False, elem_id=f"{prefix}p-resend"),
     )
 
 

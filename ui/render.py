@@ -77,7 +77,7 @@ def conversation_view(
     if conversation is None or not conversation.path:
         return {
             "chat": None,
-            "turns": [{"id": "empty", "key": _key(empty_html), "role": "empty", "html": empty_html, "copy": ""}],
+            "turns": [turn("empty", "empty", empty_html)],
             "follow": False,
         }
     path = [node for node in conversation.path if node.id != live_node]
@@ -90,12 +90,13 @@ def conversation_view(
             last = node.id == last_answer and live_node is None
             note = (notes or {}).get(node.model or "", "")
             body = assistant_turn(node, capabilities.get(node.model or ""), last=last, note=note)
-        turns.append({"id": node.id, "key": _key(body), "role": node.role, "html": body, "copy": node.content})
+        turns.append(turn(node.id, node.role, body, node.content))
     return {"chat": conversation.id, "turns": turns, "follow": follow}
 
 
-def _key(text: str) -> str:
-    return blake2s(text.encode(), digest_size=8).hexdigest()
+def turn(turn_id: str, role: str, body: str, copy: str = "") -> dict[str, str]:
+    """One turn as turns.js takes it: its element stays as long as its key does."""
+    return {"id": turn_id, "key": blake2s(body.encode(), digest_size=8).hexdigest(), "role": role, "html": body, "copy": copy}
 
 
 def siblings(node: Node) -> str:
@@ -155,11 +156,11 @@ def trace_summary(node: Node) -> str:
     return "".join(parts)
 
 
-def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool, note: str = "") -> str:
-    """A finished answer: folded trace, answer, notes, run card, actions. The answer's element does not hold the trace."""
+def answer_parts(node: Node, *, trace_class: str = "trace") -> list[str]:
+    """A finished answer's folded trace, text and what there is to say about a missing one."""
     parts = []
     if node.thinking:
-        parts.append(f"<details class='trace'><summary>{trace_summary(node)}</summary><div class='trace-body'></div></details>")
+        parts.append(f"<details class='{trace_class}'><summary>{trace_summary(node)}</summary><div class='trace-body'></div></details>")
     if node.content.strip():
         parts.append(f"<div class='answer' dir='auto' data-testid='bot'>{to_html(node.content)}</div>")
     elif node.status == "stopped":
@@ -168,6 +169,12 @@ def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool,
         parts.append(f"<p class='note'>{esc(W.empty_answer)}</p>")
     if node.status == "interrupted":
         parts.append(f"<p class='note'>{esc(W.interrupted)}</p>")
+    return parts
+
+
+def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool, note: str = "") -> str:
+    """A finished answer: folded trace, answer, notes, run card, actions. The answer's element does not hold the trace."""
+    parts = answer_parts(node)
     if note:
         parts.append(f"<p class='note'>{esc(note)}</p>")
     if node.error is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from backend import Capabilities, Node, Usage
+from backend import Capabilities, Node, Usage, answer_tokens, context_share
 from ui.text import WORDS as W
 
 SIGNS = {"USD": "$", "CNY": "¥"}
@@ -14,19 +14,20 @@ def run_card(node: Node, capabilities: Capabilities | None, *, elem_id: str | No
     """The line under an answer. Each figure has its class, so that tests and people's scripts can read it."""
     usage = node.usage or Usage()
     timing = node.timing
-    answer_tokens = usage.answer_tokens if usage.answer_tokens is not None else _all_answer(usage, capabilities)
+    answered = answer_tokens(usage, capabilities)
+    share = context_share(usage, capabilities)
     cells = [
         _cell("ttft", W.first_token, _seconds(timing.ttft_s if timing else None)),
         _cell("thinking-time", W.thinking_time, _seconds(timing.thinking_s if timing else None)),
         _cell("answer-time", W.answer_time, _seconds(timing.answer_s if timing else None)),
         (
-            f"<span><b class='tokens-thinking'>{_count(usage.reasoning_tokens)}</b> + <b class='tokens-answer'>{_count(answer_tokens)}</b>"
+            f"<span><b class='tokens-thinking'>{_count(usage.reasoning_tokens)}</b> + <b class='tokens-answer'>{_count(answered)}</b>"
             f" {W.tokens_word}</span>"
         ),
         _rate(timing.decode_tokens_per_s(usage) if timing else None),
         *_guessed(usage),
         *([_cell("cached", W.cached, _count(usage.cached_tokens))] if usage.cached_tokens else []),
-        _cell("context-share", W.context, _context(usage, capabilities)),
+        _cell("context-share", W.context, "-" if share is None else f"{100 * share:.1f} %"),
         _cost(usage, capabilities, node.region),
     ]
     if node.parameters.get("seed") is not None:
@@ -38,11 +39,6 @@ def run_card(node: Node, capabilities: Capabilities | None, *, elem_id: str | No
     cells.append(f"<span class='model-name'>{html.escape(node.model or '-')}</span>")
     name = f" id='{elem_id}'" if elem_id else ""
     return f"<div class='run-card'{name}>{''.join(cells)}</div>"
-
-
-def _all_answer(usage: Usage, capabilities: Capabilities | None) -> int | None:
-    """A model that never thinks has spent all its output on the answer, whether or not the engine splits the count."""
-    return usage.output_tokens if capabilities is not None and capabilities.thinking == "never" else None
 
 
 def _cell(name: str, label: str, value: str) -> str:
@@ -71,13 +67,6 @@ def _seconds(value: float | None) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _context(usage: Usage, capabilities: Capabilities | None) -> str:
-    total = capabilities.context_tokens if capabilities else None
-    if total is None or usage.input_tokens is None or usage.output_tokens is None:
-        return "-"
-    return f"{100 * (usage.input_tokens + usage.output_tokens) / total:.1f} %"
 
 
 def _cost(usage: Usage, capabilities: Capabilities | None, region: str | None) -> str:

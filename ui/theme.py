@@ -24,8 +24,9 @@ def head() -> str:
     begin with body inside a media query.
     """
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
-    styles = (PAGE / "page.css").read_text(encoding="utf-8")
-    return f"{viewport}<style>{styles}</style><script>{script('page')}</script>"
+    styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "compare"))
+    scripts = "\n".join(script(name) for name in ("page", "growing", "turns"))
+    return f"{viewport}<style>{styles}</style><script>{scripts}</script>"
 
 
 def theme() -> gr.themes.Base:

@@ -10,11 +10,21 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Access
+from backend import Access, Comparison
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
+
+
+@dataclass
+class SideBySide:
+    """The Compare tab's part: the open comparison, the pane whose settings are shown (from 0), whether parameters are set in all."""
+
+    comparison: Comparison | None = None
+    focus: int | None = None
+    linked: bool = False
+    live_nodes: frozenset[str] = frozenset()  # the answers that the finished turns leave to the live part
 
 
 @dataclass
@@ -24,6 +34,7 @@ class Session:
     conversation_id: str | None = None
     access: Access = field(default_factory=Access)
     live_node: str | None = None  # the answer that the turns on the page leave to the live part
+    side_by_side: SideBySide = field(default_factory=SideBySide)
 
 
 def owner_of(request: gr.Request, *, public: bool) -> str:

@@ -1,4 +1,4 @@
-// The list of chats. value = { groups: [{ title, entries: [{ id, title, pinned, kind }] }], current, empty }.
+// The list of chats. value = { groups: [{ title, entries: [{ id, title, pinned, kind, menu }] }], current, empty }.
 const root = element.querySelector('.chats');
 const W = props.words;
 const make = (tag, text, cls) => { const n = document.createElement(tag); if (cls) n.className = cls; if (text != null) n.textContent = text; if (tag === 'button') n.type = 'button'; return n; };
@@ -15,8 +15,10 @@ function menu(entry, row) {
   const box = make('div', null, 'menu'); box.setAttribute('role', 'menu');
   const item = (label, act, cls) => { const b = make('button', label, cls); b.setAttribute('role', 'menuitem'); b.onclick = (e) => { e.stopPropagation(); box.remove(); act(); }; box.append(b); };
   const send = (op) => trigger('pick', { op, id: entry.id });
-  item(W.rename, () => rename(entry, row)); item(entry.pinned ? W.unpin : W.pin, () => send(entry.pinned ? 'unpin' : 'pin'));
-  item(W.export_markdown, () => send('markdown')); item(W.export_json, () => send('json'));
+  if (!entry.menu) { // a comparison has less to choose from
+    item(W.rename, () => rename(entry, row)); item(entry.pinned ? W.unpin : W.pin, () => send(entry.pinned ? 'unpin' : 'pin'));
+    item(W.export_markdown, () => send('markdown')); item(W.export_json, () => send('json'));
+  }
   item(W.delete, () => { if (confirm(W.delete_sure)) send('delete'); }, 'bad');
   row.append(box); box.firstChild.focus();
   if (box.getBoundingClientRect().bottom > innerHeight - 8) { box.style.top = 'auto'; box.style.bottom = '100%'; }

@@ -20,19 +20,24 @@
       catch { const t = document.createElement('textarea'); t.value = text; document.body.append(t); t.select(); document.execCommand('copy'); t.remove(); }
       if (button) { button.textContent = button.dataset.copied || 'Copied'; setTimeout(() => { button.textContent = say; }, 1200); }
     },
-    chat: (id) => { const u = new URL(location.href); if (id) u.searchParams.set('chat', id); else u.searchParams.delete('chat'); history.replaceState(null, '', u); },
+    address: (name, value) => { const u = new URL(location.href); if (value) u.searchParams.set(name, value); else u.searchParams.delete(name); history.replaceState(null, '', u); },
+    chat: (id) => playground.address('chat', id),
+    tab: (name) => { if (name) body().dataset.tab = name; else delete body().dataset.tab; playground.address('tab', name); if (name === 'compare') document.querySelector('#compare-prompt textarea')?.focus({ preventScroll: true }); },
     save: (name, text, type) => { const a = document.createElement('a'); a.href = URL.createObjectURL(new Blob([text], { type })); a.download = name; a.click(); setTimeout(() => URL.revokeObjectURL(a.href), 10000); },
   };
-  addEventListener('DOMContentLoaded', () => {
+  const ready = (act) => { if (document.readyState === 'loading') addEventListener('DOMContentLoaded', act); else act(); }; // gradio may put this in late
+  ready(() => {
     const wish = new URLSearchParams(location.search).get('__theme') || store.get('qnp-theme');
     const apply = () => { if (wish) body().classList.toggle('dark', wish === 'dark'); };
+    playground.tab(new URLSearchParams(location.search).get('tab') || '');
     apply(); setTimeout(apply, 600); // Gradio sets its own theme class once while it mounts
   });
   document.addEventListener('click', (e) => {
     const at = (selector) => e.target.closest(selector);
     if (at('#theme')) dark(!body().classList.contains('dark'));
-    else if (at('#tab-chat')) delete body().dataset.tab;
-    else if (at('#tab-about')) body().dataset.tab = 'about';
+    else if (at('#tab-chat')) playground.tab('');
+    else if (at('#tab-compare')) playground.tab('compare');
+    else if (at('#tab-about')) playground.tab('about');
     else if (at('#open-left')) side('left');
     else if (at('#open-right')) side('right');
     else if (at('#shade')) sheet();
@@ -44,8 +49,9 @@
     if (phone() && (at('#new-chat') || at('.chat-entry > button.open'))) sheet();
     for (const menu of document.querySelectorAll('.menu')) if (!menu.parentElement.contains(e.target)) menu.remove();
   });
+  const escape = () => { const c = document.querySelector('#compare'); if (c.dataset.running) return click('compare-stop'); return document.querySelector('.pane[data-grown] [data-compare=grow]')?.click(); };
   const keys = [
-    [(e) => e.key === 'Escape', () => body().dataset.running && click('stop')],
+    [(e) => e.key === 'Escape', () => (body().dataset.tab === 'compare' ? escape() : body().dataset.running && click('stop'))],
     [(e) => e.ctrlKey && e.shiftKey && e.key.toLowerCase() === 'o', () => click('new-chat')],
     [(e) => (e.ctrlKey || e.metaKey) && !e.shiftKey && e.key.toLowerCase() === 'k', () => { delete body().dataset.left; if (phone()) sheet('left'); document.querySelector('#history-search input, #history-search textarea')?.focus(); return true; }],
     [(e) => (e.ctrlKey || e.metaKey) && !e.shiftKey && e.key.toLowerCase() === 'b', () => { side('left'); return true; }],

@@ -10,11 +10,12 @@ import asyncio
 import importlib.util
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, event, insert, inspect, select, text
 from sqlalchemy.engine import URL, make_url
@@ -28,6 +29,8 @@ from backend.history.schema import SCHEMA_VERSION, meta, metadata, to_json
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+P = ParamSpec("P")
+S = TypeVar("S", bound="Store")
 
 FILE_NAME = "history.db"
 BUSY_TIMEOUT_S = 3.0
@@ -105,6 +108,23 @@ class Database:
                     yield connection
 
 
+class Store:
+    """What is kept on an open database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
+def to_the_end(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """A closed tab cancels what it waits for; a store's call on the database is finished all the same, and leaves no lock behind."""
+
+    @wraps(method)
+    async def whole(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.to_the_end(method(self, *args, **kwargs))
+
+    return whole
+
+
 def _address(url: str | None, data_dir: Path) -> URL:
     """The URL with an async driver in it. Never shown in an error: it may hold a password."""
     if url is None:
@@ -171,6 +191,7 @@ def _make_tables(connection: Connection) -> None:
     if inspect(connection).has_table(meta.name):
         found = connection.execute(select(meta.c.value).where(meta.c.name == "schema_version")).scalar_one_or_none()
         if found == str(SCHEMA_VERSION):
+            metadata.create_all(connection)  # tables that came with a later version, beside the old ones
             return
         raise StorageError(
             f"The chat history was written by another version of the app (format {found}, this one knows {SCHEMA_VERSION}).",

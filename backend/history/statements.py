@@ -17,7 +17,7 @@ from backend.attachments import Attachment, display_name
 from backend.errors import BadInput
 from backend.history.exchange import FileChat
 from backend.history.records import AnswerUpdate, Exchange, answer_values, known, stored_attachments
-from backend.history.schema import conversations, folded, nodes
+from backend.history.schema import conversations, folded, nodes, panes
 from backend.history.tree import Link, above, below, neighbour
 
 PREVIEW_CHARS, TITLE_CHARS, SEARCH_CHARS = 80, 200, 200
@@ -56,9 +56,10 @@ def owned(owner: str, conversation_id: str) -> ColumnElement[bool]:
 
 
 def summaries(owner: str, search: str, limit: int) -> Select[Any]:
-    """Pinned chats first, then by last use; `search` in titles and turns as it is written, whatever its case."""
+    """Pinned chats first, then by last use; `search` in titles and turns as it is written, whatever its case. No panes."""
     columns = [conversations.c[name] for name in ("id", "title", "preview", "pinned", "updated_at", "model")]
-    query = select(*columns).where(conversations.c.owner == owner)
+    in_pane = exists().where(panes.c.conversation_id == conversations.c.id)
+    query = select(*columns).where(conversations.c.owner == owner, ~in_pane)
     words = folded(search.strip()[:SEARCH_CHARS])
     if words:
         in_turns = exists().where(nodes.c.conversation_id == conversations.c.id, nodes.c.folded.contains(words, autoescape=True))

@@ -14,45 +14,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import wraps
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, exists, select, update
 
 from backend.attachments import Attachment
 from backend.history import exchange, markdown, statements
-from backend.history.database import BUSY_TIMEOUT_S, Database
+from backend.history.database import BUSY_TIMEOUT_S, Database, Store, to_the_end
 from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Exchange, moment, node_from, stored_attachments
-from backend.history.schema import conversations, folded, nodes
+from backend.history.schema import conversations, folded, nodes, panes
 from backend.history.tree import Link, children_of, open_path
 
 STALE_AFTER_S = 60.0
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
-def _to_the_end(
-    method: Callable[Concatenate[History, P], Coroutine[Any, Any, T]],
-) -> Callable[Concatenate[History, P], Coroutine[Any, Any, T]]:
-    """A closed tab cancels what it waits for; a call on the database is finished all the same, and leaves no lock behind."""
-
-    @wraps(method)
-    async def whole(self: History, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._database.to_the_end(method(self, *args, **kwargs))
-
-    return whole
-
-
-class History:
+class History(Store):
     """One for the process. Every method but `write_answers` takes the owner and finds only what is theirs: another's chat
     or turn raises the same `BadInput` (code `not_found`) as one that never was. All raise `StorageError` where the database
     cannot be used; nothing is then half done.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self._being_written: set[str] = set()
 
     @classmethod
@@ -75,12 +60,17 @@ class History:
         await self._database.aclose()
 
     @property
+    def database(self) -> Database:
+        """For what else is kept beside the chats."""
+        return self._database
+
+    @property
     def set_aside(self) -> Path | None:
         """Where a damaged database file was moved at opening, for the page to say."""
         return self._database.set_aside
 
     # ---- the list of chats
-    @_to_the_end
+    @to_the_end
     async def conversations(self, owner: str, *, search: str = "", limit: int = 200) -> list[ConversationSummary]:
         """Pinned chats first, then by last use. `search` is looked for, as it is written but whatever its case, in titles and
         turns."""
@@ -88,16 +78,16 @@ class History:
             rows = (await connection.execute(statements.summaries(owner, search, limit))).all()
         return [ConversationSummary(r.id, r.title, r.preview, r.pinned, moment(r.updated_at), r.model) for r in rows]
 
-    @_to_the_end
+    @to_the_end
     async def rename(self, owner: str, conversation_id: str, title: str) -> None:
         """Gives a chat a name of its own; an empty one takes it back, and the first prompt stands for it again."""
         await self._change(owner, conversation_id, **statements.title_values(title))
 
-    @_to_the_end
+    @to_the_end
     async def pin(self, owner: str, conversation_id: str, pinned: bool) -> None:
         await self._change(owner, conversation_id, pinned=pinned)
 
-    @_to_the_end
+    @to_the_end
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Deletes a chat with all its turns, for good."""
         async with self._database.writing() as connection:
@@ -105,7 +95,7 @@ class History:
             await connection.execute(delete(conversations).where(conversations.c.id == conversation_id))
 
     # ---- one chat
-    @_to_the_end
+    @to_the_end
     async def load(self, owner: str, conversation_id: str) -> Conversation:
         """A whole chat: every turn of every branch, and the open branch."""
         async with self._database.reading() as connection:
@@ -128,13 +118,13 @@ class History:
             path=tuple(loaded[node_id] for node_id in open_path(links, chat.root_id)),
         )
 
-    @_to_the_end
+    @to_the_end
     async def thinking_of(self, owner: str, node_id: str) -> str:
         """The trace of one answer, empty where it has none."""
         async with self._database.reading() as connection:
             return (await statements.turn_row(connection, owner, node_id)).thinking or ""
 
-    @_to_the_end
+    @to_the_end
     async def begin(self, owner: str, e: Exchange) -> None:
         """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
         answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
@@ -153,7 +143,7 @@ class History:
                 await connection.execute(changed.values(model=e.model, parameters=e.panel))
         self._being_written.add(e.answer_id)
 
-    @_to_the_end
+    @to_the_end
     async def write_answers(self, updates: Sequence[AnswerUpdate]) -> None:
         """Writes the present state of answers in the making, all in one transaction; ones deleted meanwhile are passed over.
 
@@ -164,7 +154,7 @@ class History:
             await statements.write_updates(connection, updates)
         self._being_written.difference_update(u.node_id for u in updates if u.status != "streaming")
 
-    @_to_the_end
+    @to_the_end
     async def select(self, owner: str, node_id: str) -> None:
         """Opens the branch of `node_id`, down to the leaf that was open last below it."""
         async with self._database.writing() as connection:
@@ -172,7 +162,7 @@ class History:
             links = await statements.links_in(connection, row.conversation_id)
             await statements.open_branch(connection, row.conversation_id, links, node_id)
 
-    @_to_the_end
+    @to_the_end
     async def delete_turn(self, owner: str, node_id: str) -> None:
         """Deletes a turn and all below it, for good; where it was open, the version beside it is opened."""
         async with self._database.writing() as connection:
@@ -187,15 +177,16 @@ class History:
             return await asyncio.to_thread(exchange.to_text, [conversation])
         return await asyncio.to_thread(markdown.to_text, conversation)
 
-    @_to_the_end
+    @to_the_end
     async def export_all(self, owner: str) -> str:
         """All chats of `owner` as JSON, oldest first."""
-        query = select(conversations.c.id).where(conversations.c.owner == owner).order_by(conversations.c.updated_at)
+        in_pane = exists().where(panes.c.conversation_id == conversations.c.id)
+        query = select(conversations.c.id).where(conversations.c.owner == owner, ~in_pane).order_by(conversations.c.updated_at)
         async with self._database.reading() as connection:
             ids = (await connection.execute(query)).scalars().all()
         return await asyncio.to_thread(exchange.to_text, [await self.load(owner, each) for each in ids])
 
-    @_to_the_end
+    @to_the_end
     async def import_text(self, owner: str, text: str, filename: str) -> list[str]:
         """Adds the chats of a file that was exported from here, all or none; returns their new ids. What is JSON is told by
         the text, not the name. Raises `BadInput` that names the line or field."""

@@ -32,7 +32,7 @@ EVERY = [
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     with gr.Blocks():
-        return build("m", THINKING)
+        return build(THINKING)
 
 
 def updates(panel: Panel, capabilities, values=None) -> dict[str, dict]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ui.text.compare_en import CompareEnglish
 
-class English:
+
+class English(CompareEnglish):
     language = "en"
     product = "Qwen3-Next Playground"
 

@@ -10,14 +10,15 @@ from sqlalchemy import insert
 
 from backend.attachments import Attachment
 from backend.history import History, statements
+from backend.history.database import to_the_end
 from backend.history.records import Node, node_from
 from backend.history.schema import conversations
-from backend.history.store import _question, _to_the_end
+from backend.history.store import _question
 from backend.types import Role
 
 
 class BuiltHistory(History):
-    @_to_the_end
+    @to_the_end
     async def create(self, owner: str, *, model: str, parameters: Mapping[str, Any], title: str | None = None) -> str:
         """Begins an empty chat; returns its id."""
         conversation_id, now = statements.new_id(), time.time()
@@ -26,7 +27,7 @@ class BuiltHistory(History):
             await connection.execute(insert(conversations).values(**values, updated_at=now, **statements.title_values(title)))
         return conversation_id
 
-    @_to_the_end
+    @to_the_end
     async def add_turn(
         self,
         owner: str,
@@ -48,7 +49,7 @@ class BuiltHistory(History):
             )
         return node_from(row._asdict(), siblings)
 
-    @_to_the_end
+    @to_the_end
     async def begin_answer(
         self,
         owner: str,

@@ -1,0 +1,82 @@
+// The panes side by side: heads, finished turns, feet, votes, views. value = { id, panes: [{ name, place, setting, asked, turns, state, foot }],
+// blind, hidden, verdict, voted, focus, note }; what is being written is drawn by panes_live.js into the same panes.
+const root = element, rows = [...root.querySelectorAll('.pane')], tabs = [...root.querySelectorAll('[data-tab-of]')];
+const turns = rows.map((row) => new playground.Turns(row.querySelector('.pane-turns'), (id) => server.trace(id)));
+const by = (s) => document.querySelector(s);
+const text = (node, words) => { if (node.textContent !== words) node.textContent = words; };
+const html = (node, words) => { if (node.dataset.html !== words) { node.innerHTML = words; node.dataset.html = words; } };
+let shownId = null, view = 'answers', asked = {};
+function draw() {
+  const v = props.value || { panes: [] };
+  if (v.id !== shownId) { if (v.id || shownId) playground.address('compare', v.id); shownId = v.id; }
+  rows.forEach((row, i) => {
+    const pane = v.panes[i]; row.hidden = !pane; tabs[i].hidden = !pane;
+    if (!pane) { delete row.dataset.grown; turns[i].update([]); return; }
+    const at = (s) => row.querySelector(s);
+    text(at('.model'), pane.name); text(at('.place'), pane.place); text(at('.setting'), pane.setting);
+    row.dataset.asked = pane.asked ? 'yes' : 'no'; row.dataset.focus = v.focus === i ? 'yes' : 'no';
+    if (at('.pane-live').hidden) { row.dataset.state = pane.state; text(at('.state'), ''); html(at('.pane-foot'), pane.foot); }
+    const body = at('.pane-body'), end = body.scrollHeight - body.scrollTop - body.clientHeight < 60;
+    turns[i].update(pane.turns);
+    if (end) body.scrollTop = body.scrollHeight;
+    text(tabs[i], `${pane.place ? `${pane.place} · ` : ''}${pane.name}`); tabs[i].dataset.state = row.dataset.state;
+  });
+  root.querySelector('#panes').dataset.count = v.panes.length;
+  if (!by('#blind')) return; // this is drawn before the row of votes is there, and once more when the page is loaded
+  for (let n = 1; n <= rows.length; n++) { const b = by(`#vote-${n}`); b.hidden = n > v.panes.length; }
+  for (const b of document.querySelectorAll('#vote-row [data-verdict]')) b.setAttribute('aria-pressed', String(b.dataset.verdict === v.verdict));
+  by('#blind').setAttribute('aria-pressed', String(!!v.blind)); text(by('#voted'), v.voted || '');
+  html(by('#bench-note'), v.note || '');
+  const compare = by('#compare'); compare.dataset.hiddenNames = v.hidden ? 'yes' : 'no';
+  compare.dataset.drawer = v.focus == null ? '' : 'open';
+  if (view === 'diff' || view === 'table') look();
+}
+function look(more) { asked = { ...asked, ...more, view }; trigger('look', asked); }
+function show(name) {
+  view = name; by('#compare').dataset.view = name;
+  for (const b of document.querySelectorAll('#vote-row [data-view]')) b.setAttribute('aria-pressed', String(b.dataset.view === name));
+  if (name === 'thinking') for (const d of root.querySelectorAll('details.trace')) d.open = true;
+  if (!['answers', 'thinking'].includes(name)) look();
+}
+function grow(row) { const on = row.dataset.grown === 'yes'; for (const r of rows) delete r.dataset.grown; if (!on) row.dataset.grown = 'yes'; by('#panes').dataset.grown = on ? '' : 'yes'; }
+const ASKS = ['stop', 'again', 'catch-up', 'select'], ARRANGES = ['left', 'right', 'remove'];
+function act(b) {
+  const op = b.dataset.compare || b.dataset.op, row = b.closest('.pane'), place = row ? Number(row.dataset.place) : -1;
+  b.closest('details.pane-more')?.removeAttribute('open');
+  if (op === 'vote') trigger('vote', { verdict: b.dataset.verdict, tag: by('#vote-tag').value });
+  else if (op === 'blind') trigger('blind');
+  else if (op === 'export') trigger('export', { form: b.dataset.form });
+  else if (op === 'earlier') { const open = by('#compare').dataset.earlier !== 'open'; by('#compare').dataset.earlier = open ? 'open' : ''; if (open) trigger('earlier'); }
+  else if (op === 'grow') grow(row);
+  else if (op === 'settings') trigger('settings', { place: row.dataset.focus === 'yes' ? -1 : place });
+  else if (op === 'close') trigger('settings', { place: -1 });
+  else if (op === 'to-chat') { trigger('chat', { place }); playground.tab(''); }
+  else if (ASKS.includes(op)) trigger('ask', { op, place, id: b.dataset.to });
+  else if (ARRANGES.includes(op)) trigger('arrange', { op, place });
+  else if (op === 'regenerate') trigger('ask', { op: 'again', place });
+  else if (op === 'panel') b.dataset.panel === 'connect' ? (playground.tab(''), playground.panel('connect')) : trigger('settings', { place });
+  else if (op === 'copy') playground.copy(turns[place].copyOf(turns[place].idOf(b)), b);
+}
+const compare = () => by('#compare');
+document.addEventListener('click', (e) => {
+  if (!compare()?.contains(e.target)) return;
+  const b = e.target.closest('[data-compare], .pane [data-op], [data-tab-of], #vote-row [data-view]');
+  if (!e.target.closest('#compare-history') && b?.dataset.compare !== 'earlier') compare().dataset.earlier = '';
+  for (const d of root.querySelectorAll('details.pane-more[open]')) if (!d.contains(e.target)) d.open = false;
+  if (!b || b.disabled) return;
+  if (b.dataset.view) show(b.dataset.view);
+  else if (b.dataset.tabOf) rows[b.dataset.tabOf - 1].scrollIntoView({ behavior: 'auto', inline: 'start', block: 'nearest' });
+  else act(b);
+});
+document.addEventListener('change', (e) => { const s = e.target.closest?.('#compare-view [data-look]'); if (s) look({ [s.dataset.look]: s.value }); });
+document.addEventListener('keydown', (e) => { // F maximises the pane that the pointer or the focus is in
+  if (e.key !== 'f' || e.ctrlKey || e.metaKey || e.altKey || e.target.matches?.('input, textarea, select, [contenteditable]') || document.body.dataset.tab !== 'compare') return;
+  const row = rows.find((r) => r.contains(document.activeElement)) || rows.find((r) => r.matches(':hover')) || rows[0]; grow(row); e.preventDefault();
+});
+root.querySelector('#panes').addEventListener('scroll', () => { // the tab of the pane that a phone shows
+  const box = root.querySelector('#panes'), n = Math.round(box.scrollLeft / Math.max(1, rows[0].offsetWidth));
+  tabs.forEach((t, i) => t.setAttribute('aria-current', String(i === n)));
+}, { passive: true });
+tabs[0].setAttribute('aria-current', 'true');
+watch('value', draw);
+draw();

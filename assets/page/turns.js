@@ -1,0 +1,43 @@
+// Finished turns in one place of the page: [{ id, key, role, html, copy }], HTML built and escaped by the server. A turn whose key did
+// not change keeps its element, so open traces and selections survive an update. `trace(id)` gives the blocks of a folded trace.
+window.playground.Turns = class {
+  constructor(root, trace) {
+    this.root = root; this.known = new Map();
+    // A trace travels only when somebody opens it: a long chat's traces would outweigh everything else on the page.
+    root.addEventListener('toggle', async (e) => {
+      const box = e.target.closest('details.trace'); if (!box || !box.open || box.dataset.filled) return;
+      box.dataset.filled = 'yes';
+      const body = box.querySelector('.trace-body'); body.textContent = '…';
+      try {
+        const blocks = await trace(this.idOf(box));
+        body.textContent = '';
+        const add = (from) => { // a few blocks a frame, so that a very long trace does not freeze the page
+          for (const html of blocks.slice(from, from + 20)) { const d = document.createElement('div'); d.innerHTML = html; body.append(d); }
+          if (from + 20 < blocks.length) requestAnimationFrame(() => add(from + 20));
+        };
+        add(0);
+      } catch { delete box.dataset.filled; body.textContent = '-'; }
+    }, true);
+  }
+  idOf(node) { return node.closest('.turn')?.dataset.id; }
+  copyOf(id) { return this.known.get(id)?.copy || ''; }
+  nodeOf(id) { return this.known.get(id)?.node; }
+  update(turns) {
+    const keep = new Set(turns.map((t) => t.id));
+    for (const [id, t] of this.known) if (!keep.has(id)) { t.node.remove(); this.known.delete(id); }
+    let before = null;
+    for (const turn of turns) {
+      let known = this.known.get(turn.id);
+      if (!known || known.key !== turn.key) {
+        const node = document.createElement('div');
+        node.className = `turn ${turn.role}`; node.dataset.id = turn.id; node.innerHTML = turn.html;
+        if (known) known.node.replaceWith(node); else this.root.append(node);
+        known = { node, key: turn.key }; this.known.set(turn.id, known);
+      }
+      known.copy = turn.copy;
+      const next = before ? before.nextSibling : this.root.firstChild;
+      if (next !== known.node) this.root.insertBefore(known.node, next);
+      before = known.node;
+    }
+  }
+};

@@ -1,0 +1,1 @@
+"""Side by side: several models answer one question, and people or a judge say which answer is best."""

@@ -1,0 +1,102 @@
+"""What a comparison is: up to four panes, each with its own settings and its own conversation. Knows no database and no page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from backend.chat import Choices
+from backend.errors import BadInput
+from backend.history import Conversation, Node, new_id
+
+MOST_PANES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One side. Its conversation's id is given out beforehand; it exists once the pane was `asked`. A pane that was added later
+    joins at `first_turn`, from 0."""
+
+    choices: Choices
+    conversation_id: str = field(default_factory=new_id)
+    first_turn: int = 0
+    asked: bool = False
+
+    def stored(self) -> dict[str, Any]:
+        """Its settings as plain JSON."""
+        return {"model": self.choices.model, **self.choices.stored()}
+
+
+def pane_from(stored: Mapping[str, Any]) -> Pane:
+    """What `Pane.stored` gave, as a pane that was not asked yet."""
+    return Pane(Choices.from_stored(str(stored.get("model") or ""), stored))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Panes in the order in which they stand. `hidden`: blind, and not voted on yet, so that no name may be shown."""
+
+    panes: tuple[Pane, ...]
+    id: str = field(default_factory=new_id)
+    blind: bool = False
+    hidden: bool = False
+    preview: str = ""
+
+    def with_pane(self, pane: Pane) -> Comparison:
+        if len(self.panes) >= MOST_PANES:
+            raise BadInput(f"There are {MOST_PANES} panes already.", hint="Take one out first.")
+        return replace(self, panes=(*self.panes, pane))
+
+    def without(self, place: int) -> Comparison:
+        if len(self.panes) <= 1:
+            raise BadInput("The last pane stays.", hint="Choose another model in it instead.")
+        self.pane(place)
+        return replace(self, panes=self.panes[:place] + self.panes[place + 1 :])
+
+    def pane(self, place: int) -> Pane:
+        """The pane at `place`, from 0; raises `BadInput` where there is none."""
+        if not 0 <= place < len(self.panes):
+            raise BadInput(f"There is no pane {place + 1}.", hint="Reload the page and try again.")
+        return self.panes[place]
+
+    def changed(self, place: int, choices: Choices) -> Comparison:
+        """With other settings in one pane; its conversation goes on."""
+        pane = replace(self.pane(place), choices=choices)
+        return replace(self, panes=(*self.panes[:place], pane, *self.panes[place + 1 :]))
+
+    def swapped(self, place: int, other: int) -> Comparison:
+        panes = list(self.panes)
+        panes[place], panes[other] = self.pane(other), self.pane(place)
+        return replace(self, panes=tuple(panes))
+
+    def began_anew(self) -> Comparison:
+        """The same settings with empty conversations."""
+        return Comparison(tuple(Pane(pane.choices) for pane in self.panes), blind=self.blind)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonSummary:
+    """A line in the list of comparisons."""
+
+    id: str
+    preview: str
+    updated_at_s: float
+    models: tuple[str, ...]
+
+
+def turn_count(comparison: Comparison, conversations: Mapping[str, Conversation]) -> int:
+    """How many questions were asked, over all panes."""
+    turns = (pane.first_turn + (len(conversations[pane.conversation_id].path) + 1) // 2 for pane in comparison.panes if pane.asked)
+    return max(turns, default=0)
+
+
+def last_answers(comparison: Comparison, conversations: Mapping[str, Conversation]) -> list[Node | None]:
+    """Each pane's answer to the last question; `None` where it has none, or was not asked it."""
+    turn = turn_count(comparison, conversations)
+    found: list[Node | None] = []
+    for pane in comparison.panes:
+        path = conversations[pane.conversation_id].path if pane.asked else ()
+        current = bool(path) and pane.first_turn + (len(path) + 1) // 2 == turn and path[-1].role == "assistant"
+        found.append(path[-1] if current else None)
+    return found

@@ -1,0 +1,1 @@
+"""The Compare tab: up to four panes on one prompt, judged."""

@@ -1,0 +1,138 @@
+"""The events of asking side by side: sending, following the panes live, their beginning and end, stopping, asking one again.
+
+What streams has the live component as its only output, as in the chat (ui/answers.py says why); the panes' turns follow by events of
+their own, which the live component's script fires as it sees a value begin (`begun`) and end (`over`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import gradio as gr
+
+from backend import BackendError, Run, subject_of
+from ui import render
+from ui.compare.live import NOTHING, follow
+from ui.compare.tab import CompareTab, judged
+from ui.text import WORDS as W
+from ui.updates import Updates
+from ui.visitor import Session
+
+
+class Asking:
+    """The handlers. Those that stream change `session` in place: it is the object that gradio keeps for the tab."""
+
+    def __init__(self, tab: CompareTab) -> None:
+        self.tab = tab
+        self.parts = tab.parts
+
+    async def send(self, prompt: str | None, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """One question to all panes, each answered in its own time."""
+        try:
+            comparing = await self.tab.backend.side_by_side()
+            asked, runs = await comparing.send(self.tab.owner(request), session.access, self.tab.open(session), prompt or "")
+        except BackendError as error:
+            yield {self.parts.live: refused(error)}
+            return
+        session.side_by_side.comparison = asked
+        async with aclosing(self._follow(dict(enumerate(runs)), session, request, begins=True)) as updates:
+            async for update in updates:
+                yield update
+
+    async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+        """Follows what is being written in the open comparison: after a reload, a pane asked again, a pane moved."""
+        comparing = await self.tab.backend.side_by_side()
+        runs = self.tab.running(comparing, session, request)
+        if not runs:
+            followed = bool(session.side_by_side.live_nodes)
+            session.side_by_side.live_nodes = frozenset()
+            view = self.tab.views.move(str(request.session_hash))
+            yield {self.parts.live: {**NOTHING, "view": view, "over": True} if followed else gr.skip()}
+            return
+        async with aclosing(self._follow(runs, session, request, begins=False)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _follow(self, runs: dict[int, Run], session: Session, request: gr.Request, *, begins: bool) -> AsyncGenerator[Updates, None]:
+        session_hash, comparison = str(request.session_hash), self.tab.open(session)
+        view = self.tab.views.move(session_hash)
+        session.side_by_side.live_nodes = frozenset(run.node_id for run in runs.values())
+        for run in runs.values():
+            self.tab.backend.runs.watch(run, session_hash)
+        marks = {"view": view, "begins": begins, "comparison": comparison.id}
+        value: dict[str, Any] = NOTHING
+        capabilities = await self.tab.capabilities(comparison, session)
+        hidden = lambda: self.tab.open(session).hidden  # noqa: E731
+        shown = lambda: self.tab.views.shows(session_hash, view)  # noqa: E731
+        async with aclosing(follow(runs, capabilities, self.tab.waits(session), hidden, shown)) as values:
+            async for told in values:
+                value = {**told, **marks}
+                yield {self.parts.live: value}
+        if shown():
+            failures = [await run.storage_failure() for run in runs.values()]
+            failure = next((f for f in failures if f is not None), None)
+            if failure is not None:  # what is not stored stays on the page as it was last shown
+                yield {self.parts.live: {**value, "error": render.page_error(failure)}}
+            else:
+                yield {self.parts.live: {**value, "over": True}}
+
+    async def begun(self, session: Session, request: gr.Request) -> Updates:
+        """The panes with the question, once it is stored."""
+        try:
+            return await self.tab.bench(session, request)
+        except BackendError:
+            return {self.parts.bench: gr.skip()}  # the end of the answers says that they are not stored
+
+    async def over(self, session: Session, request: gr.Request) -> Updates:
+        """Everything as stored, in place of the live answers; a vote that was given before gets the figures."""
+        comparing = await self.tab.backend.side_by_side()
+        if self.tab.running(comparing, session, request):
+            return {self.parts.live: gr.skip()}  # others have begun meanwhile, and are shown by their own events
+        session.side_by_side.live_nodes = frozenset()
+        try:
+            _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
+            answers = list(judged(comparison, conversations, capabilities).values())
+            await comparing.votes.complete(self.tab.owner(request), subject_of(answers), answers)
+            return {
+                self.parts.live: {**NOTHING, "left": True, "state": "done", "status": W.compare_over},
+                **await self.tab.bench(session, request),
+            }
+        except BackendError as error:
+            return {self.parts.live: refused(error)}
+
+    async def stop(self, session: Session, request: gr.Request) -> None:
+        """Ends all answers in the making."""
+        comparing = await self.tab.backend.side_by_side()
+        await comparing.stop(self.tab.owner(request), self.tab.open(session))
+
+    async def act(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
+        """A button of one pane that has to do with its answers; `resume` then follows what is being written."""
+        data = dict(event._data or {})
+        op, owner = str(data.get("op")), self.tab.owner(request)
+        try:
+            place, comparing, comparison = int(data.get("place", 0)), await self.tab.backend.side_by_side(), self.tab.open(session)
+            match op:
+                case "stop":
+                    await comparing.stop(owner, comparison, place)
+                    return {self.parts.bench: gr.skip()}
+                case "again":
+                    run = await comparing.again(owner, session.access, comparison, place)
+                    session.side_by_side.live_nodes |= {run.node_id}
+                    await run.storage_failure()
+                case "catch-up":
+                    comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
+                    session.side_by_side.comparison = comparison
+                    session.side_by_side.live_nodes |= {run.node_id}
+                    await run.storage_failure()
+                case "select":
+                    await comparing.chat.history.select(owner, str(data.get("id")))
+            return await self.tab.bench(session, request)
+        except BackendError as error:
+            return {self.parts.live: refused(error)}
+
+
+def refused(error: BackendError) -> dict[str, Any]:
+    """The live part's value for an error that belongs to no pane; the prompt stays in its box."""
+    return {**NOTHING, "state": "error", "status": W.states["error"], "error": render.page_error(error)}

@@ -1,0 +1,75 @@
+"""Two texts, word by word: what only one of them has is marked. The comparing is RapidFuzz's; this cuts into words and draws."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from rapidfuzz.distance import LCSseq
+
+from ui.text import WORDS as W
+
+MOST_WORDS = 20_000  # of each text: the memory that is taken grows with the square
+# a Chinese, Japanese or Korean character is a word of its own: their texts have no spaces
+_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|\s+|[^\w\s]")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Both texts as HTML with their own parts marked, and the share of words that both have in the same order, 0..1."""
+
+    left: str
+    right: str
+    same_share: float
+    cut: bool
+
+
+def words_of(text: str) -> list[str]:
+    """Words, signs and white space, which give `text` (composed, NFC) when joined."""
+    return _WORD.findall(unicodedata.normalize("NFC", text))
+
+
+def difference(left: str, right: str) -> Difference:
+    """Word-level difference of two plain texts."""
+    ours, theirs = words_of(left), words_of(right)
+    cut = max(len(ours), len(theirs)) > MOST_WORDS
+    ours, theirs = ours[:MOST_WORDS], theirs[:MOST_WORDS]
+    sides: tuple[list[str], list[str]] = ([], [])
+    same = 0
+    for code in LCSseq.opcodes(ours, theirs):
+        mine, yours = ours[code.src_start : code.src_end], theirs[code.dest_start : code.dest_end]
+        if code.tag == "equal":
+            same += sum(not word.isspace() for word in mine)
+            sides[0].append(html.escape("".join(mine)))
+            sides[1].append(html.escape("".join(yours)))
+            continue
+        sides[0].append(_marked("del", "".join(mine)))
+        sides[1].append(_marked("ins", "".join(yours)))
+    most = max(sum(not word.isspace() for word in words) for words in (ours, theirs))
+    return Difference("".join(sides[0]), "".join(sides[1]), same / most if most else 1.0, cut)
+
+
+def _marked(tag: str, text: str) -> str:
+    if not text or text.isspace():
+        return html.escape(text)
+    return f"<{tag}>{html.escape(text)}</{tag}>"
+
+
+def diff_view(left: tuple[str, str], right: tuple[str, str]) -> str:
+    """Both (name, text) side by side."""
+    if not left[1].strip() or not right[1].strip():
+        return f"<p class='hint'>{html.escape(W.diff_none)}</p>"
+    found = difference(left[1], right[1])
+    if found.same_share == 1.0 and found.left == found.right:
+        note = W.diff_same
+    else:
+        note = W.diff_share.format(share=f"{100 * found.same_share:.0f}")
+    note += " " + W.diff_cut.format(n=f"{MOST_WORDS:,}") if found.cut else ""
+    columns = "".join(
+        f"<div class='diff-side' dir='auto'><h6>{html.escape(name)}</h6><div class='diff-text'>{body}</div></div>"
+        for name, body in ((left[0], found.left), (right[0], found.right))
+    )
+    return f"<p class='hint diff-note'>{html.escape(note)}</p><div class='diff-sides'>{columns}</div>"
