@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
 from backend.chat import Chat, Choices, node_of, parameters_from, save_runs
+from backend.compare.batches import Batch, BatchLane, BatchStore, Cell, answer_id
 from backend.compare.comparing import Comparing, last_question
 from backend.compare.figures import FIGURES, Figure, answer_tokens, best, contestant, context_share, figures_of
+from backend.compare.judge import Judged, ModelJudge, default_rubric
+from backend.compare.prompt_sets import MOST_BYTES, Prompt, PromptSet
+from backend.compare.prompt_sets import read as read_prompts
+from backend.compare.prompt_sets import shipped as shipped_prompts
 from backend.compare.ratings import Ballot, Duel, Standing, agreement, duels, standings
 from backend.compare.records import MOST_PANES, Comparison, ComparisonSummary, Pane, last_answers, pane_from, turn_count
+from backend.compare.runner import BatchRunner, Progress
 from backend.compare.store import ComparisonStore
+from backend.compare.sweep import MOST_SEEDS, MOST_VALUES, SWEPT, Axis, Estimate, agreement_rate, axis_from, estimate, lanes_of
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, VoteStore, subject_of, to_csv, to_json_lines
 from backend.engines import Access, Engines, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
@@ -48,6 +55,8 @@ class Backend:
         self._history: History | None = None
         self._chat: Chat | None = None
         self._comparing: Comparing | None = None
+        self._runner: BatchRunner | None = None
+        self._judge: ModelJudge | None = None
         self._opening = asyncio.Lock()
 
     async def open(self) -> Chat:
@@ -67,6 +76,20 @@ class Backend:
             self._comparing = Comparing(chat, ComparisonStore(database), VoteStore(database), folder)
         return self._comparing
 
+    async def background(self) -> BatchRunner:
+        """Prompt sets and sweeps. Opens the history; raises `StorageError` where that cannot be."""
+        chat = await self.open()
+        if self._runner is None:
+            self._runner = BatchRunner(chat, BatchStore(chat.history.database))
+        return self._runner
+
+    async def model_judge(self) -> ModelJudge:
+        """Opens the history; raises `StorageError` where that cannot be."""
+        chat = await self.open()
+        if self._judge is None:
+            self._judge = ModelJudge(chat, VoteStore(chat.history.database))
+        return self._judge
+
     async def first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
         """What the page shows first: models, the selected one, what it can do. Falls back to the demo where that one is unknown."""
         choices = await self.engines.choices(Access())
@@ -83,6 +106,10 @@ class Backend:
         return self._history.set_aside if self._history else None
 
     async def aclose(self) -> None:
+        if self._judge is not None:
+            await self._judge.aclose()
+        if self._runner is not None:
+            await self._runner.aclose()
         await self.runs.aclose()
         await self.engines.aclose()
         if self._history is not None:
@@ -94,11 +121,94 @@ class Backend:
 
 
 __all__ = [
-    "BAD", "FIGURES", "MOST_PANES", "PERSON", "REGION_HOSTS", "TIE", "Access", "Attachment", "Backend", "BackendError", "BadInput",
-    "Ballot", "Capabilities", "Chat", "ChatRequest", "Choices", "Comparing", "Comparison", "ComparisonSummary", "ConfigError",
-    "Contestant", "Conversation", "ConversationSummary", "Duel", "Figure", "GenerationParameters", "Lanes", "ListedModel", "LiveCounter",
-    "Message", "ModelChoice", "Node", "Pane", "ParameterSpec", "Run", "Server", "Settings", "ShelfEntry", "Standing", "StorageError",
-    "Timing", "Usage", "Vote", "agreement", "answer_tokens", "best", "contestant", "context_share", "count_messages", "count_tokens",
-    "duels", "figures_of", "last_answers", "last_question", "load_settings", "node_of", "pane_from", "parameters_from", "read_attachment",
-    "recording_of", "snippets", "standings", "subject_of", "to_csv", "to_json_lines", "turn_count", "warm_up",
+    "BAD",
+    "FIGURES",
+    "MOST_BYTES",
+    "MOST_PANES",
+    "MOST_SEEDS",
+    "MOST_VALUES",
+    "PERSON",
+    "REGION_HOSTS",
+    "SWEPT",
+    "TIE",
+    "Access",
+    "Attachment",
+    "Axis",
+    "Backend",
+    "BackendError",
+    "BadInput",
+    "Ballot",
+    "Batch",
+    "BatchLane",
+    "BatchRunner",
+    "Capabilities",
+    "Cell",
+    "Chat",
+    "ChatRequest",
+    "Choices",
+    "Comparing",
+    "Comparison",
+    "ComparisonSummary",
+    "ConfigError",
+    "Contestant",
+    "Conversation",
+    "ConversationSummary",
+    "Duel",
+    "Estimate",
+    "Figure",
+    "GenerationParameters",
+    "Judged",
+    "Lanes",
+    "ListedModel",
+    "LiveCounter",
+    "Message",
+    "ModelChoice",
+    "ModelJudge",
+    "Node",
+    "Pane",
+    "ParameterSpec",
+    "Progress",
+    "Prompt",
+    "PromptSet",
+    "Run",
+    "Server",
+    "Settings",
+    "ShelfEntry",
+    "Standing",
+    "StorageError",
+    "Timing",
+    "Usage",
+    "Vote",
+    "agreement",
+    "agreement_rate",
+    "answer_id",
+    "answer_tokens",
+    "axis_from",
+    "best",
+    "contestant",
+    "context_share",
+    "count_messages",
+    "count_tokens",
+    "default_rubric",
+    "duels",
+    "estimate",
+    "figures_of",
+    "lanes_of",
+    "last_answers",
+    "last_question",
+    "load_settings",
+    "node_of",
+    "pane_from",
+    "parameters_from",
+    "read_attachment",
+    "read_prompts",
+    "recording_of",
+    "shipped_prompts",
+    "snippets",
+    "standings",
+    "subject_of",
+    "to_csv",
+    "to_json_lines",
+    "turn_count",
+    "warm_up",
 ]  # fmt: skip

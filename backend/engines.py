@@ -129,6 +129,10 @@ class Engines:
         server = self._servers(access).get(model.partition("/")[0]) if engine == "server" else None
         return Place(engine, server.base_url if server else "")
 
+    def region_of(self, name: str, access: Access) -> str | None:
+        """The region that a question to `name` goes to first, for prices; `None` where there are no regions."""
+        return self._regions(access)[0] if name.startswith("dashscope:") else None
+
     def default_model(self, choices: list[ModelChoice]) -> str:
         """`PLAYGROUND_MODEL` where given, else Qwen3-Next Thinking with a key, else a server's first, else the demo."""
         if self.settings.model:

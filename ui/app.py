@@ -14,9 +14,13 @@ from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.compare.asking import Asking
+from ui.compare.background import Background
 from ui.compare.judging import Judging
+from ui.compare.model_judging import ModelJudging
+from ui.compare.sets import Sets
 from ui.compare.setup import Setup
 from ui.compare.shelf import Shelf
+from ui.compare.sweeps import Sweeps
 from ui.compare.tab import CompareTab
 from ui.layout import Page
 from ui.machine import Machine
@@ -48,7 +52,9 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         _bind_machine(demo, page, Machine(backend, page, tab))
         chats = ChatList(backend, page, tab)
         _bind(demo, page, tab, Answers(backend, page, tab), chats, Settings(backend, page, tab))
-        _bind_compare(demo, page, CompareTab(backend, page.compare, tab), chats)
+        compare = CompareTab(backend, page.compare, tab)
+        _bind_compare(demo, page, compare, chats)
+        _bind_background(demo, page, compare)
     demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
     return demo
 
@@ -153,6 +159,37 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
     parts.setup_delete.click(setup.delete_setup, [parts.setup, parts.setups], [parts.setups, parts.setup], **QUIET)
     demo.load(setup.list_setups, parts.setups, parts.setup, **QUIET)
     demo.unload(tab.gone)
+
+
+def _bind_background(demo: gr.Blocks, page: Page, tab: CompareTab) -> None:
+    parts, session, shown = page.compare.background, page.session, page.compare
+    background = Background(tab, parts)
+    sets, sweeps, judge = Sets(background), Sweeps(background), ModelJudging(background)
+
+    parts.upload.upload(sets.upload, [parts.upload, session], parts.note, **QUIET)
+    parts.shipped.click(sets.ship, [session], parts.note, **QUIET)
+    for changed in (
+        parts.start.click(sets.start, [session], [parts.note, parts.sets], **QUIET),
+        parts.sets.act(sets.act, [session], [parts.judge, shown.live, shown.files], trigger_mode="multiple", **QUIET),
+    ):
+        changed.then(sets.follow, [session], parts.sets, **QUIET)
+    shown.bench.sets(sets.follow, [session], parts.sets, **QUIET)
+    parts.judge.verdict(sets.judge, [session], parts.judge, trigger_mode="multiple", **QUIET)
+
+    asked = [parts.sweep_prompt, parts.first, parts.first_values, parts.second, parts.second_values, parts.seeds, session]
+    results = [parts.sweeps, parts.cards, parts.length_plot, parts.time_plot]
+    gr.on([part.change for part in asked[:-1]], sweeps.plan, asked, parts.plan, trigger_mode="always_last", **QUIET)
+    for changed in (
+        parts.sweep_start.click(sweeps.start, asked, [parts.plan, parts.sweeps], **QUIET),
+        parts.sweeps.act(sweeps.act, [session], [shown.live, shown.files], trigger_mode="multiple", **QUIET),
+    ):
+        changed.then(sweeps.look, [session], results[1:], **QUIET).then(sweeps.follow, [session], results, **QUIET)
+    opened = shown.bench.sweep(sweeps.plan, asked, parts.plan, **QUIET)
+    opened.then(sweeps.look, [session], results[1:], **QUIET).then(sweeps.follow, [session], results, **QUIET)
+
+    judging = parts.judge_start.click(judge.start, [parts.judge_model, parts.rubric, session], parts.judge_note, **QUIET)
+    judging.then(None, None, None, js="() => playground.lookAgain()", **QUIET)
+    parts.judge_stop.click(judge.stop, None, None, queue=False, **QUIET)
 
 
 def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:

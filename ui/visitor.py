@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Access, Comparison
+from backend import Access, Comparison, PromptSet
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
@@ -25,6 +25,10 @@ class SideBySide:
     focus: int | None = None
     linked: bool = False
     live_nodes: frozenset[str] = frozenset()  # the answers that the finished turns leave to the live part
+    prompts: PromptSet | None = None  # a set that was read and not started yet
+    batches: dict[str, str] = field(default_factory=dict)  # the run that is shown, by kind
+    judged: list[tuple[int, int, int]] = field(default_factory=list)  # pairs of it, for undoing
+    skipped: set[tuple[int, int, int]] = field(default_factory=set)
 
 
 @dataclass

@@ -29,14 +29,16 @@ function draw() {
   html(by('#bench-note'), v.note || '');
   const compare = by('#compare'); compare.dataset.hiddenNames = v.hidden ? 'yes' : 'no';
   compare.dataset.drawer = v.focus == null ? '' : 'open';
-  if (view === 'diff' || view === 'table') look();
+  if (['diff', 'table', 'results'].includes(view)) look();
 }
 function look(more) { asked = { ...asked, ...more, view }; trigger('look', asked); }
+playground.lookAgain = () => { if (['diff', 'table', 'results'].includes(view)) look(); };
 function show(name) {
   view = name; by('#compare').dataset.view = name;
   for (const b of document.querySelectorAll('#vote-row [data-view]')) b.setAttribute('aria-pressed', String(b.dataset.view === name));
   if (name === 'thinking') for (const d of root.querySelectorAll('details.trace')) d.open = true;
-  if (!['answers', 'thinking'].includes(name)) look();
+  if (['diff', 'table', 'results'].includes(name)) look();
+  if (['sets', 'sweep'].includes(name)) trigger(name);
 }
 function grow(row) { const on = row.dataset.grown === 'yes'; for (const r of rows) delete r.dataset.grown; if (!on) row.dataset.grown = 'yes'; by('#panes').dataset.grown = on ? '' : 'yes'; }
 const ASKS = ['stop', 'again', 'catch-up', 'select'], ARRANGES = ['left', 'right', 'remove'];

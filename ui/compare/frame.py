@@ -9,6 +9,7 @@ import gradio as gr
 
 from backend import MOST_PANES, Capabilities
 from ui import parameters
+from ui.compare.background_frame import BackgroundParts, build_background
 from ui.compare.live import NOTHING
 from ui.parameters import Panel
 from ui.render import esc
@@ -17,7 +18,7 @@ from ui.theme import script
 
 VIEWS = (
     ("answers", W.view_answers), ("thinking", W.view_thinking), ("diff", W.view_diff), ("table", W.view_table),
-    ("results", W.view_results),
+    ("results", W.view_results), ("sets", W.view_sets), ("sweep", W.view_sweep),
 )  # fmt: skip
 PRESETS = (W.setup_checkpoints, W.setup_temperatures, W.setup_here)
 
@@ -46,6 +47,7 @@ class CompareParts:
     saved: gr.BrowserState
     setups: gr.BrowserState
     files: gr.HTML
+    background: BackgroundParts
 
 
 def build(picker: list[tuple[str, str]], model: str, capabilities: Capabilities, trace: Any, files: gr.HTML) -> CompareParts:
@@ -62,7 +64,9 @@ def build(picker: list[tuple[str, str]], model: str, capabilities: Capabilities,
                     NOTHING, html_template="<div class='page-error'></div><div class='visually-hidden' role='status'></div>",
                     js_on_load=script("panes_live"), elem_id="compare-live", apply_default_css=False,
                 )  # fmt: skip
-                made["view"] = gr.HTML("", elem_id="compare-view", apply_default_css=False)
+                with gr.Column(elem_id="views"):
+                    made["view"] = gr.HTML("", elem_id="compare-view", apply_default_css=False)
+                    made["background"] = build_background(picker)
                 with gr.Column(elem_id="compare-composer"):
                     with gr.Row(elem_id="compare-row"):
                         made["prompt"] = gr.Textbox(

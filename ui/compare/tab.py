@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -83,8 +83,11 @@ class CompareTab:
     # ---- showing
     async def capabilities(self, comparison: Comparison, session: Session) -> dict[str, Capabilities]:
         """Of every pane's model that is known."""
+        return await self.known({pane.choices.model for pane in comparison.panes}, session)
+
+    async def known(self, models: Iterable[str], session: Session) -> dict[str, Capabilities]:
         found: dict[str, Capabilities] = {}
-        for model in {pane.choices.model for pane in comparison.panes}:
+        for model in models:
             try:
                 found[model] = await self.chat.capabilities(model, session)
             except BackendError:

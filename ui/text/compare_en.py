@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ui.text.batch_en import BatchEnglish
 
-class CompareEnglish:
+
+class CompareEnglish(BatchEnglish):
     tab_compare = "Compare"
     pane = "Pane {n}"
     pane_hidden = "Model {letter}"

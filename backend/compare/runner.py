@@ -1,0 +1,241 @@
+"""Runs batches in the background: every lane at its own pace, what has ended written down at once, pause and resume at any point.
+
+Lanes on this machine share one model slot, so they are taken one after the other, each with all its prompts: a model is loaded once
+and not once a prompt. Other lanes run beside each other. Where a lane's engine refuses for good (no key, unknown model, no quota) that
+lane waits for a person: its prompts are not marked as failed. Knows no page; a batch belongs to the server and goes on without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from backend.chat import Chat, Choices
+from backend.compare.batches import Batch, BatchStore, Cell
+from backend.compare.prompt_sets import Prompt
+from backend.engines import Access
+from backend.errors import AuthError, BackendError, BadInput, ConfigError, QuotaExhausted, StorageError, UnknownModel
+from backend.history import AnswerError
+from backend.provider import HasRegion
+from backend.run import Run
+from backend.types import Message
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 3  # answers of one lane at a time, where no machine of ours is behind it
+MOST_ANSWERS_PUBLIC = 400  # of one batch on a public host
+HERE = "local:"
+FOR_A_PERSON = (AuthError, ConfigError, QuotaExhausted, UnknownModel)
+
+
+@dataclass
+class Progress:
+    """How far a batch is, by lane; `version` grows with every change. `problems` are sentences by lane."""
+
+    lanes: int
+    rows: int
+    done: Counter[int] = field(default_factory=Counter)
+    failed: Counter[int] = field(default_factory=Counter)
+    active: Counter[int] = field(default_factory=Counter)
+    problems: dict[int, BackendError] = field(default_factory=dict)
+    started_s: float = field(default_factory=time.monotonic)
+    done_before: int = 0
+    version: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.lanes * self.rows
+
+    @property
+    def ended(self) -> int:
+        return self.done.total() + self.failed.total()
+
+    def left_s(self) -> float | None:
+        """How long the rest takes at the pace so far; `None` where there is no pace yet."""
+        new = self.ended - self.done_before
+        return (time.monotonic() - self.started_s) / new * (self.total - self.ended) if new else None
+
+
+@dataclass
+class BatchRunner:
+    """One for the process."""
+
+    chat: Chat
+    store: BatchStore
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _progress: dict[str, Progress] = field(default_factory=dict)
+    _owners: dict[str, str] = field(default_factory=dict)
+
+    async def begin(self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt]) -> None:
+        """Stores a new batch and starts it. Raises `BadInput` where a public host has had enough."""
+        self._check(owner, batch)
+        await self.store.create(owner, batch, prompts)
+        await self.resume(owner, access, batch.id)
+
+    async def resume(self, owner: str, access: Access, batch_id: str) -> None:
+        """Starts what is missing of a batch, after a pause or a restart; nothing where it runs already."""
+        if self.runs(batch_id):
+            return
+        batch = await self.store.load(owner, batch_id)
+        self._check(owner, batch)
+        progress = await self.progress(owner, batch)
+        progress.problems.clear()
+        progress.started_s, progress.done_before = time.monotonic(), progress.ended
+        prompts = await self.store.prompts(owner, batch_id)
+        known = set(await self.store.states(owner, batch_id))
+        await self.store.set_state(owner, batch_id, "running")
+        task = asyncio.create_task(self._run(owner, access, batch, prompts, known, progress), name=f"batch {batch_id}")
+        self._tasks[batch_id], self._owners[batch_id] = task, owner
+
+    async def pause(self, owner: str, batch_id: str) -> None:
+        """Ends the answers in the making, which are asked for again at the next start, and returns when they have ended."""
+        batch = await self.store.load(owner, batch_id)
+        task = self._tasks.get(batch_id)
+        if task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+        if (await self.progress(owner, batch)).ended < batch.total:
+            await self.store.set_state(owner, batch_id, "paused")
+
+    async def again(self, owner: str, access: Access, batch_id: str) -> None:
+        """Asks for the failed ones once more."""
+        await self.pause(owner, batch_id)
+        await self.store.forget_failed(owner, batch_id)
+        self._progress.pop(batch_id, None)
+        await self.resume(owner, access, batch_id)
+
+    async def delete(self, owner: str, batch_id: str) -> None:
+        await self.pause(owner, batch_id)
+        self._progress.pop(batch_id, None)
+        await self.store.delete(owner, batch_id)
+
+    def runs(self, batch_id: str) -> bool:
+        task = self._tasks.get(batch_id)
+        return task is not None and not task.done()
+
+    async def progress(self, owner: str, batch: Batch) -> Progress:
+        """Of any batch of this owner, whether it runs or not."""
+        found = self._progress.get(batch.id)
+        if found is None or not self.runs(batch.id):
+            states = await self.store.states(owner, batch.id)
+            problems = found.problems if found else {}
+            found = Progress(len(batch.lanes), batch.rows, problems=problems, version=found.version + 1 if found else 0)
+            for (_, lane), status in states.items():
+                (found.done if status == "done" else found.failed)[lane] += 1
+            self._progress[batch.id] = found
+        return found
+
+    async def aclose(self) -> None:
+        """Ends all; their state says that they ran, so that they are offered to go on."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    # ---- inside
+    def _check(self, owner: str, batch: Batch) -> None:
+        if not self.chat.settings.public:
+            return
+        if batch.total > MOST_ANSWERS_PUBLIC:
+            raise BadInput(
+                f"{batch.total} answers are more than this public page runs at once ({MOST_ANSWERS_PUBLIC}).",
+                hint="Run the app on your own machine for larger sets.",
+            )
+        if any(other != batch.id and mine == owner and self.runs(other) for other, mine in self._owners.items()):
+            raise BadInput("Another run of yours is still going.", hint="Pause it first, or wait.")
+
+    async def _run(
+        self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt], known: set[tuple[int, int]], progress: Progress
+    ) -> None:
+        missing = {lane: [row for row in range(len(prompts)) if (row, lane) not in known] for lane in range(len(batch.lanes))}
+        here = [lane for lane, column in enumerate(batch.lanes) if column.choices.model.startswith(HERE)]
+        work = _Work(self, owner, access, batch, prompts, progress)
+        try:
+            async with asyncio.TaskGroup() as group:
+                if here:
+                    group.create_task(work.one_after_the_other([(row, lane) for lane in here for row in missing[lane]]))
+                for lane in missing.keys() - set(here):
+                    queue = iter(missing[lane])
+                    for _ in range(AT_ONCE):
+                        group.create_task(work.from_queue(queue, lane))
+            await self.store.set_state(owner, batch.id, "done" if progress.ended >= progress.total else "paused")
+        except* StorageError as failed:  # what was written stays; the next start asks for the rest
+            log.warning("batch %s cannot be saved: %s", batch.id, failed.exceptions[0])
+            progress.problems |= dict.fromkeys(missing, StorageError("The answers cannot be saved.", hint="See the log, then resume."))
+        progress.version += 1
+
+
+@dataclass
+class _Work:
+    """One start of one batch."""
+
+    runner: BatchRunner
+    owner: str
+    access: Access
+    batch: Batch
+    prompts: Sequence[Prompt]
+    progress: Progress
+
+    async def one_after_the_other(self, keys: Sequence[tuple[int, int]]) -> None:
+        for row, lane in keys:
+            await self._cell(row, lane)
+
+    async def from_queue(self, rows: Iterator[int], lane: int) -> None:
+        for row in rows:
+            await self._cell(row, lane)
+
+    async def _cell(self, row: int, lane: int) -> None:
+        progress = self.progress
+        if lane in progress.problems:
+            return
+        progress.active[lane] += 1
+        progress.version += 1
+        try:
+            cell = await self._ask(row, lane)
+            await self.runner.store.write(self.batch.id, [cell])
+            (progress.done if cell.status == "done" else progress.failed)[lane] += 1
+        except FOR_A_PERSON as error:
+            progress.problems[lane] = error
+        finally:
+            progress.active[lane] -= 1
+            progress.version += 1
+
+    async def _ask(self, row: int, lane: int) -> Cell:
+        """The answer of one cell; raises only what a person has to mend."""
+        prompt, choices = self.prompts[row], self.batch.lanes[lane].choices
+        asked = replace(choices, system="\n\n".join(filter(None, (prompt.system.strip(), choices.system.strip()))))
+        try:
+            request, provider = await self.runner.chat.prepare(self.access, self.owner, [Message("user", prompt.text)], asked)
+        except FOR_A_PERSON:
+            raise
+        except BackendError as error:
+            return _failed(row, lane, asked, error)
+        parameters = {**asked.stored(), "seed": request.parameters.seed}
+        run = Run(self.owner, self.batch.id, "", asked.model, request, region=provider.region)
+        try:
+            async with aclosing(provider.stream(request)) as events:
+                async for event in events:
+                    run.take(event)
+                    run.log.clear()  # nobody replays it, and thousands of them would be kept
+        except FOR_A_PERSON:
+            raise
+        except BackendError as error:
+            run.end("error", error)
+        except Exception:
+            log.exception("an answer of batch %s failed in an unforeseen way", self.batch.id)
+            run.end("error", BackendError("Something went wrong inside the app.", hint="The log has the details."))
+        region = provider.region if isinstance(provider, HasRegion) else None
+        told = AnswerError(type(run.error).__name__, run.error.message, run.error.hint) if run.error else None
+        return Cell(
+            row, lane, "error" if told else "done", run.answer.text, run.thinking.text or None, parameters, run.usage, run.timing,
+            run.finish_reason, told, region,
+        )  # fmt: skip
+
+
+def _failed(row: int, lane: int, choices: Choices, error: BackendError) -> Cell:
+    told = AnswerError(type(error).__name__, error.message, error.hint)
+    return Cell(row, lane, "error", parameters=choices.stored(), error=told)
