@@ -153,7 +153,9 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
     parts.panel.checkpoint.input(setup.switch_checkpoint, [parts.panel.checkpoint, session], [*shown, *drawer], **QUIET)
     parts.panel.preset.input(setup.apply_preset, [parts.panel.preset, page.presets, session], [*shown, *drawer], **QUIET)
     values = [c for c in panel if c not in (parts.panel.checkpoint, parts.panel.preset)]
-    gr.on([c.input for c in values], setup.change, [session, *panel], shown, trigger_mode="always_last", **QUIET)
+    # gradio's text boxes tell of no input that is pasted with the mouse; of a change they do
+    changed = [c.change if isinstance(c, gr.Textbox) else c.input for c in values]
+    gr.on(changed, setup.change, [session, *panel], shown, trigger_mode="always_last", **QUIET)
     parts.link.input(setup.link, [parts.link, session, *panel], shown, **QUIET)
     parts.setup_save.click(setup.save_setup, [parts.setup, parts.setups, session], [parts.setups, parts.setup], **QUIET)
     parts.setup_delete.click(setup.delete_setup, [parts.setup, parts.setups], [parts.setups, parts.setup], **QUIET)

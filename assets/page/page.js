@@ -47,7 +47,7 @@
     else if (at('#jump')) { const s = document.querySelector('#scroll'); s.scrollTop = s.scrollHeight; }
     else if (at('[data-copy-code]')) playground.copy(at('.code').querySelector('pre').innerText, at('[data-copy-code]'));
     if (phone() && (at('#new-chat') || at('.chat-entry > button.open'))) sheet();
-    for (const menu of document.querySelectorAll('.menu')) if (!menu.parentElement.contains(e.target)) menu.remove();
+    for (const menu of document.querySelectorAll('.menu:not(.pane-menu)')) if (!menu.parentElement.contains(e.target)) menu.remove();
   });
   const escape = () => { const c = document.querySelector('#compare'); if (c.dataset.running) return click('compare-stop'); return document.querySelector('.pane[data-grown] [data-compare=grow]')?.click(); };
   const keys = [

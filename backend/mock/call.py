@@ -62,5 +62,7 @@ def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def markers(messages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """`[[name:value]]` and `[[name]]` (value "") in the last user turn."""
-    return {name.lower(): value.strip() for name, value in _MARKER.findall(last_user_text(messages))}
+    """`[[name:value]]` and `[[name]]` (value "") in the last user turn, and before it those of system prompts: so that two panes with
+    one question may be answered at two speeds."""
+    system = "".join(text_of(m.get("content")) for m in messages if m.get("role") == "system")
+    return {name.lower(): value.strip() for name, value in _MARKER.findall(system + last_user_text(messages))}

@@ -1,4 +1,5 @@
-"""What the emulator answers: scripted scenarios, chosen by `[[markers]]` or words in the last user turn, and recordings.
+"""What the emulator answers: scripted scenarios, chosen by `[[markers]]` in the last user turn or a
+system prompt, or by words in that turn, and recordings.
 
     [[scenario:NAME]]   one of SCENARIOS              [[recording:NAME]]  a recorded run with its own timing
     [[words:N]]         an answer of N tokens         [[think:N]]         a trace of N tokens (where the model thinks)

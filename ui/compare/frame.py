@@ -132,7 +132,7 @@ def _pane(number: int) -> str:
         f"<button type='button' class='btn stop' data-compare='stop' hidden>{esc(W.pane_stop)}</button>"
         + button("grow", "⤢", W.pane_grow) + button("settings", "⚙", W.pane_settings)
         + f"<details class='pane-more'><summary class='icon' title='{esc(W.pane_more)}' aria-label='{esc(W.pane_more)}'>⋯</summary>"
-        f"<div class='menu' role='menu'>{items}</div></details></header>"
+        f"<div class='menu pane-menu' role='menu'>{items}</div></details></header>"
         "<div class='pane-body' tabindex='0'><div class='pane-turns'></div>"
         "<div class='pane-live turn' hidden><div class='trace think' hidden><div class='trace-head'><b class='label'></b>"
         "<span class='count num'></span><span class='grow'></span>"

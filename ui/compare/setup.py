@@ -142,6 +142,8 @@ class Setup:
         model = comparison.pane(side.focus).choices.model
         try:
             choices = choices_from(model, await self.tab.chat.capabilities(model, session), list(panel))
+            if choices == comparison.pane(side.focus).choices:
+                return {self.parts.bench: gr.skip()}
             return await self._took(self._set(comparison, side.focus, choices, session), session, request)
         except BackendError as error:
             return {self.parts.live: refused(error)}

@@ -63,7 +63,7 @@ class BatchEnglish:
     sweep_agreement = "same answer {share} %"
     sweep_words = "{words} % of words alike"
     sweep_alone = "one answer"
-    sweep_overall = "Agreement over all points: {share} % of pairs with one point's answers are the same."
+    sweep_overall = "Agreement: {share} % of the pairs of answers within a point are the same."
     sweep_point = "{n} tokens, {time}"
     sweep_length = "Answer tokens"
     sweep_time = "Seconds to the end"

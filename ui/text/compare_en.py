@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ui.text.batch_en import BatchEnglish
+from ui.text.export_en import ExportEnglish
 
 
-class CompareEnglish(BatchEnglish):
+class CompareEnglish(BatchEnglish, ExportEnglish):
     tab_compare = "Compare"
     pane = "Pane {n}"
     pane_hidden = "Model {letter}"
