@@ -140,5 +140,5 @@ def error(message: str, hint: str, kind: str, *, hidden: bool) -> str:
     """A pane's error; a hidden one keeps the sentence back, which names the model."""
     if hidden:
         return render.error_card(W.pane_hidden_error, "", (), elem_id=None)
-    wanted = {"connect": ("connect",), "parameters": ("parameters",)}.get(render.error_actions(kind)[0], ("regenerate",))
+    wanted = [action for action in render.error_actions(kind) if action != "new"]  # a new chat is the chat's own way out
     return render.error_card(message, hint, wanted, elem_id=None)
