@@ -18,8 +18,20 @@ from backend.compare.prompt_sets import MOST_BYTES, Prompt, PromptSet
 from backend.compare.prompt_sets import read as read_prompts
 from backend.compare.prompt_sets import shipped as shipped_prompts
 from backend.compare.ratings import Ballot, Duel, Standing, agreement, duels, standings
-from backend.compare.records import MOST_PANES, Comparison, ComparisonSummary, Pane, last_answers, pane_from, turn_count
+from backend.compare.records import (
+    MOST_PANES,
+    Comparison,
+    ComparisonSummary,
+    Pane,
+    answers_at,
+    last_answers,
+    pane_from,
+    question_at,
+    turn_count,
+)
+from backend.compare.runfile import RunFile
 from backend.compare.runner import BatchRunner, Progress
+from backend.compare.sharing import Sharing
 from backend.compare.store import ComparisonStore
 from backend.compare.sweep import MOST_SEEDS, MOST_VALUES, SWEPT, Axis, Estimate, agreement_rate, axis_from, estimate, lanes_of
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, VoteStore, subject_of, to_csv, to_json_lines
@@ -57,6 +69,7 @@ class Backend:
         self._comparing: Comparing | None = None
         self._runner: BatchRunner | None = None
         self._judge: ModelJudge | None = None
+        self._sharing: Sharing | None = None
         self._opening = asyncio.Lock()
 
     async def open(self) -> Chat:
@@ -72,9 +85,15 @@ class Backend:
         chat = await self.open()
         if self._comparing is None:
             database = chat.history.database
-            folder = self.settings.data_dir / "comparisons"
-            self._comparing = Comparing(chat, ComparisonStore(database), VoteStore(database), folder)
+            self._comparing = Comparing(chat, ComparisonStore(database), VoteStore(database), self.shelf)
         return self._comparing
+
+    async def sharing(self) -> Sharing:
+        """Run files. Opens the history; raises `StorageError` where that cannot be."""
+        comparing = await self.side_by_side()
+        if self._sharing is None:
+            self._sharing = Sharing(comparing)
+        return self._sharing
 
     async def background(self) -> BatchRunner:
         """Prompt sets and sweeps. Opens the history; raises `StorageError` where that cannot be."""
@@ -106,10 +125,9 @@ class Backend:
         return self._history.set_aside if self._history else None
 
     async def aclose(self) -> None:
-        if self._judge is not None:
-            await self._judge.aclose()
-        if self._runner is not None:
-            await self._runner.aclose()
+        for each in (self._sharing, self._judge, self._runner):
+            if each is not None:
+                await each.aclose()
         await self.runs.aclose()
         await self.engines.aclose()
         if self._history is not None:
@@ -171,8 +189,10 @@ __all__ = [
     "Prompt",
     "PromptSet",
     "Run",
+    "RunFile",
     "Server",
     "Settings",
+    "Sharing",
     "ShelfEntry",
     "Standing",
     "StorageError",
@@ -183,6 +203,7 @@ __all__ = [
     "agreement_rate",
     "answer_id",
     "answer_tokens",
+    "answers_at",
     "axis_from",
     "best",
     "contestant",
@@ -200,6 +221,7 @@ __all__ = [
     "node_of",
     "pane_from",
     "parameters_from",
+    "question_at",
     "read_attachment",
     "read_prompts",
     "recording_of",

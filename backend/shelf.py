@@ -46,16 +46,25 @@ class Shelf:
         """Keeps a recording that the visitor opened; raises `BadInput` that names the wrong line."""
         recording = await asyncio.to_thread(loads, text, name)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:60].strip("-.") or "recording"
-        path = await asyncio.to_thread(_keep, self._own(owner), stem, text)
+        path = await asyncio.to_thread(_keep, self.own(owner), stem, text)
         return _entry(str(path), recording)
 
-    def _own(self, owner: str) -> Path:
+    def own(self, owner: str) -> Path:
+        """The visitor's folder."""
         return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    def find(self, owner: str, name: str) -> Path | None:
+        """The file behind what follows `replay:`, a shipped one or one in the visitor's folder; `None` where it is gone."""
+        path = Path(name)
+        if path.is_absolute():
+            return path if path.is_relative_to(self.own(owner)) and path.is_file() else None
+        shipped = SHIPPED / f"{path.name.removesuffix('.jsonl')}.jsonl"
+        return shipped if shipped.is_file() else None
 
     def _entries(self, owner: str) -> list[ShelfEntry]:
         if self._shipped is None:
             self._shipped = [_entry(path.stem, load(path)) for path in sorted(SHIPPED.glob("*.jsonl"))]
-        own = sorted(((path.stat(), path) for path in self._own(owner).glob("*.jsonl")), key=lambda o: o[0].st_mtime_ns, reverse=True)
+        own = sorted(((path.stat(), path) for path in self.own(owner).glob("*.jsonl")), key=lambda o: o[0].st_mtime_ns, reverse=True)
         entries = (_own_entry(path, stat.st_mtime_ns, stat.st_size) for stat, path in own)
         return [*self._shipped, *(entry for entry in entries if entry is not None)]
 

@@ -19,6 +19,7 @@ from ui.compare.judging import Judging
 from ui.compare.model_judging import ModelJudging
 from ui.compare.sets import Sets
 from ui.compare.setup import Setup
+from ui.compare.share import Share
 from ui.compare.shelf import Shelf
 from ui.compare.sweeps import Sweeps
 from ui.compare.tab import CompareTab
@@ -121,12 +122,11 @@ def _bind_machine(demo: gr.Blocks, page: Page, machine: Machine) -> None:
 
 def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList) -> None:
     parts, session, panel = page.compare, page.session, page.compare.panel.components()
-    asking, judging, setup, shelf = Asking(tab), Judging(tab), Setup(tab), Shelf(tab)
+    asking, judging, setup, shelf, share = Asking(tab), Judging(tab), Setup(tab), Shelf(tab), Share(tab)
     shown, drawer = [parts.bench, parts.live, parts.saved], [parts.settings_title, parts.model, parts.link, *panel]
 
     gr.on([parts.prompt.submit, parts.send.click], asking.send, [parts.prompt, session], parts.live, **RAW)
     parts.live.begun(asking.begun, [session], parts.bench, trigger_mode="multiple", **QUIET)
-    parts.live.over(asking.over, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET)
     parts.stop.click(asking.stop, [session], None, queue=False, **QUIET)
     # what changes the panes ends before what is written in them is followed again, in their new places
     changes = [
@@ -136,10 +136,14 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
         parts.earlier.pick(shelf.pick, [session], [parts.bench, parts.live], **QUIET),
         parts.new.click(shelf.new, [session], [parts.bench, parts.live, parts.prompt], **QUIET),
         demo.load(shelf.load, [parts.saved, session], [parts.bench, parts.live], **QUIET),
+        parts.share_open.upload(share.open, [parts.share_open, session], [parts.bench, parts.live], **QUIET),
+        parts.live.over(asking.over, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
         parts.setup_use.click(setup.use_setup, [parts.setup, parts.setups, session], shown, **QUIET),
     ]
     for change in changes:
         change.then(asking.resume, [session], parts.live, **RAW)
+    parts.share_page.click(share.page, [session], [parts.files, parts.live], **QUIET)
+    parts.share_run.click(share.run_file, [session], [parts.files, parts.live], **QUIET)
     parts.bench.earlier(shelf.earlier, [session], parts.earlier, **QUIET)
     parts.bench.chat(chats.adopt, [session], [page.live, page.log, page.history, page.context, session], **QUIET)
 

@@ -27,11 +27,11 @@ from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
 LONGEST_HIGHLIGHTED = 100_000  # characters; beyond that colour is not worth the time
-_MATHML_TAGS = set(
+MATHML_TAGS = set(
     "math mrow mi mn mo mtext ms mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mmultiscripts mprescripts "
     "mtable mtr mtd mstyle mpadded mphantom menclose merror".split()
 )
-_MATHML_ATTRIBUTES = set(
+MATHML_ATTRIBUTES = set(
     "xmlns display mathvariant mathcolor mathsize stretchy fence separator lspace rspace minsize maxsize accent accentunder width "
     "height depth linethickness columnalign rowalign rowspacing columnspacing columnlines rowlines displaystyle scriptlevel notation "
     "movablelimits largeop symmetric form".split()
@@ -48,7 +48,7 @@ def _math(source: str, options: dict[str, Any]) -> str:
     """
     try:
         mathml = latex_to_mathml(source, display="block" if options.get("display_mode") else "inline")
-        return nh3.clean(mathml, tags=_MATHML_TAGS, attributes={"*": _MATHML_ATTRIBUTES}, link_rel=None)
+        return nh3.clean(mathml, tags=MATHML_TAGS, attributes={"*": MATHML_ATTRIBUTES}, link_rel=None)
     except Exception:  # the converter raises many kinds, a bare IndexError among them
         return f"<code class='tex'>{html.escape(source)}</code>"
 

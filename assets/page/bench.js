@@ -48,7 +48,7 @@ function act(b) {
   if (op === 'vote') trigger('vote', { verdict: b.dataset.verdict, tag: by('#vote-tag').value });
   else if (op === 'blind') trigger('blind');
   else if (op === 'export') trigger('export', { form: b.dataset.form });
-  else if (op === 'earlier') { const open = by('#compare').dataset.earlier !== 'open'; by('#compare').dataset.earlier = open ? 'open' : ''; if (open) trigger('earlier'); }
+  else if (op === 'earlier' || op === 'share') { const c = by('#compare'), open = c.dataset.popup !== op; c.dataset.popup = open ? op : ''; if (open && op === 'earlier') trigger('earlier'); }
   else if (op === 'grow') grow(row);
   else if (op === 'settings') trigger('settings', { place: row.dataset.focus === 'yes' ? -1 : place });
   else if (op === 'close') trigger('settings', { place: -1 });
@@ -63,7 +63,7 @@ const compare = () => by('#compare');
 document.addEventListener('click', (e) => {
   if (!compare()?.contains(e.target)) return;
   const b = e.target.closest('[data-compare], .pane [data-op], [data-tab-of], #vote-row [data-view]');
-  if (!e.target.closest('#compare-history') && b?.dataset.compare !== 'earlier') compare().dataset.earlier = '';
+  if (!e.target.closest('#compare-history, #compare-share') && !['earlier', 'share'].includes(b?.dataset.compare)) compare().dataset.popup = '';
   for (const d of root.querySelectorAll('details.pane-more[open]')) if (!d.contains(e.target)) d.open = false;
   if (!b || b.disabled) return;
   if (b.dataset.view) show(b.dataset.view);

@@ -152,6 +152,15 @@ class BatchStore(Store):
             return {(row.row, row.lane): row.status for row in (await connection.execute(query)).all()}
 
     @to_the_end
+    async def counts(self, owner: str, batch_id: str) -> dict[tuple[int, str], int]:
+        """How many cells there are of each lane and status."""
+        async with self._database.reading() as connection:
+            await _load(connection, owner, batch_id)
+            counted = select(cells.c.lane, cells.c.status, func.count().label("cells")).where(cells.c.batch_id == batch_id)
+            rows = (await connection.execute(counted.group_by(cells.c.lane, cells.c.status))).all()
+            return {(row.lane, row.status): row.cells for row in rows}
+
+    @to_the_end
     async def cells(self, owner: str, batch_id: str, row: int | None = None) -> list[Cell]:
         """All cells, or those of one prompt, by row and lane."""
         async with self._database.reading() as connection:

@@ -24,19 +24,21 @@ from backend.history import Conversation, Node, new_id, preview_of
 from backend.provider import Provider
 from backend.recorder import Recorder
 from backend.run import Run
+from backend.shelf import Shelf
 from backend.types import ChatRequest, Event, Message, Started
 
+REPLAY = "replay:"
 SOURCE = "Recorded side by side in the Qwen3-Next Playground."
 
 
 @dataclass
 class Comparing:
-    """One for the process. `folder` holds a recording of every answer, by comparison."""
+    """One for the process. Every answer is recorded as it streams, in its owner's part of the shelf."""
 
     chat: Chat
     store: ComparisonStore
     votes: VoteStore
-    folder: Path
+    shelf: Shelf
 
     async def send(self, owner: str, access: Access, comparison: Comparison, text: str) -> tuple[Comparison, list[Run]]:
         """Asks all panes at once; the comparison as it stands then (a blind one shuffled), and its runs in that order."""
@@ -135,13 +137,25 @@ class Comparing:
         comparison = await self.store.load(owner, comparison_id)
         await self.stop(owner, comparison)
         await self.store.delete(owner, comparison_id)
-        await asyncio.to_thread(shutil.rmtree, self.folder / comparison_id, True)
+        await asyncio.to_thread(shutil.rmtree, self.folder_of(owner, comparison_id), True)
 
     async def summaries(self, owner: str) -> list[ComparisonSummary]:
         return await self.store.summaries(owner)
 
-    def recording_path(self, comparison_id: str, node_id: str) -> Path:
-        return self.folder / comparison_id / f"{node_id}.jsonl"
+    def folder_of(self, owner: str, comparison_id: str) -> Path:
+        """Where the recordings of a comparison lie: where `replay:` may play them from, too."""
+        return self.shelf.own(owner) / "comparisons" / comparison_id
+
+    async def play(self, owner: str, comparison: Comparison, place: int, question: str, recording: Path) -> tuple[Comparison, Run]:
+        """A recorded answer as the next turn of one pane."""
+        pane = comparison.pane(place)
+        choices = replace(pane.choices, model=f"{REPLAY}{recording}")
+        path = (await self.chat.conversation(owner, pane.conversation_id)).path if pane.asked else ()
+        request, provider = await self._ready(owner, Access(), [Message("user", question)], replace(pane, choices=choices))
+        at = Start(pane.conversation_id, path[-1].id if path else None, question, new_chat=not pane.asked, answer_id=new_id())
+        run = self._start(owner, comparison.id, at, request, provider, choices)
+        changed = replace(pane, choices=choices, asked=True)
+        return replace(comparison, panes=(*comparison.panes[:place], changed, *comparison.panes[place + 1 :])), run
 
     # ---- inside
     async def _ready(self, owner: str, access: Access, messages: Sequence[Message], pane: Pane) -> tuple[ChatRequest, Provider]:
@@ -152,8 +166,8 @@ class Comparing:
 
     def _start(self, owner: str, comparison_id: str, at: Start, request: ChatRequest, provider: Provider, choices: Choices) -> Run:
         node_id = at.answer_id or new_id()
-        if not choices.model.startswith("replay:"):
-            path = self.recording_path(comparison_id, node_id)
+        if not choices.model.startswith(REPLAY):
+            path = self.folder_of(owner, comparison_id) / f"{node_id}.jsonl"
             provider = Recorder(provider, lambda _: path, model=choices.model, source=SOURCE)
         return self.chat.start(owner, replace(at, answer_id=node_id), request, provider, choices)
 

@@ -93,10 +93,22 @@ def turn_count(comparison: Comparison, conversations: Mapping[str, Conversation]
 
 def last_answers(comparison: Comparison, conversations: Mapping[str, Conversation]) -> list[Node | None]:
     """Each pane's answer to the last question; `None` where it has none, or was not asked it."""
-    turn = turn_count(comparison, conversations)
-    found: list[Node | None] = []
-    for pane in comparison.panes:
-        path = conversations[pane.conversation_id].path if pane.asked else ()
-        current = bool(path) and pane.first_turn + (len(path) + 1) // 2 == turn and path[-1].role == "assistant"
-        found.append(path[-1] if current else None)
-    return found
+    return answers_at(comparison, conversations, turn_count(comparison, conversations) - 1)
+
+
+def answers_at(comparison: Comparison, conversations: Mapping[str, Conversation], turn: int) -> list[Node | None]:
+    """Likewise to the question of a turn, from 0."""
+    return [_node_at(pane, conversations, turn, 1) for pane in comparison.panes]
+
+
+def question_at(comparison: Comparison, conversations: Mapping[str, Conversation], turn: int) -> str:
+    """What was asked in a turn, from 0."""
+    asked = (_node_at(pane, conversations, turn, 0) for pane in comparison.panes)
+    return next((node.content for node in asked if node is not None), "")
+
+
+def _node_at(pane: Pane, conversations: Mapping[str, Conversation], turn: int, side: int) -> Node | None:
+    """A pane's question (0) or answer (1) of a turn."""
+    path = conversations[pane.conversation_id].path if pane.asked else ()
+    place = 2 * (turn - pane.first_turn) + side
+    return path[place] if 0 <= place < len(path) else None

@@ -122,11 +122,11 @@ class BatchRunner:
         """Of any batch of this owner, whether it runs or not."""
         found = self._progress.get(batch.id)
         if found is None or not self.runs(batch.id):
-            states = await self.store.states(owner, batch.id)
+            counts = await self.store.counts(owner, batch.id)
             problems = found.problems if found else {}
             found = Progress(len(batch.lanes), batch.rows, problems=problems, version=found.version + 1 if found else 0)
-            for (_, lane), status in states.items():
-                (found.done if status == "done" else found.failed)[lane] += 1
+            for (lane, status), number in counts.items():
+                (found.done if status == "done" else found.failed)[lane] = number
             self._progress[batch.id] = found
         return found
 

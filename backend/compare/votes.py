@@ -104,6 +104,13 @@ class VoteStore(Store):
                 await connection.execute(update(votes).where(votes.c.seq == row.seq).values(contestants=told))
 
     @to_the_end
+    async def subjects(self, owner: str, judge: str = PERSON) -> set[str]:
+        """What this judge has voted on."""
+        async with self._database.reading() as connection:
+            query = select(votes.c.subject).where(votes.c.owner == owner, votes.c.judge == judge)
+            return set((await connection.execute(query)).scalars())
+
+    @to_the_end
     async def all(self, owner: str) -> list[Vote]:
         """In the order of voting."""
         async with self._database.reading() as connection:

@@ -429,7 +429,7 @@ async def test_the_results_tell_who_won_by_tag_and_by_setting(compare):
 async def test_every_answer_is_recorded_as_it_streams(compare, house):
     await compare.send("tape [[think:4]][[words:5]]")
     comparing = await house.backend.side_by_side()
-    files = sorted((comparing.folder / compare.id).glob("*.jsonl"))
+    files = sorted(comparing.folder_of("local", compare.id).glob("*.jsonl"))
     assert len(files) == 2
     recorded = [load(file) for file in files]
     assert {r.end for r in recorded} == {"finished"} and {r.header.model for r in recorded} == {THINKING, INSTRUCT}
@@ -446,7 +446,7 @@ async def test_earlier_comparisons_are_listed_opened_and_deleted_with_their_file
     assert compare.turns(0) == ["user", "assistant"]
     compare.take_one(await compare.shelf.pick(event(op="delete", id=first), compare.session, compare.request))
     comparing = await house.backend.side_by_side()
-    assert await comparing.summaries("local") == [] and not (comparing.folder / first).exists()
+    assert await comparing.summaries("local") == [] and not comparing.folder_of("local", first).exists()
     compare.take_one(await compare.shelf.pick(event(op="open", id=first), compare.session, compare.request))
     assert "not here any more" in compare.live["error"]
 

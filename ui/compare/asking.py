@@ -86,19 +86,17 @@ class Asking:
             return {self.parts.bench: gr.skip()}  # the end of the answers says that they are not stored
 
     async def over(self, session: Session, request: gr.Request) -> Updates:
-        """Everything as stored, in place of the live answers; a vote that was given before gets the figures."""
+        """Everything as stored, in place of the live answers; a vote that was given before gets the figures. Answers that have begun
+        meanwhile (the next turn of a run file) are left to `resume`."""
         comparing = await self.tab.backend.side_by_side()
-        if self.tab.running(comparing, session, request):
-            return {self.parts.live: gr.skip()}  # others have begun meanwhile, and are shown by their own events
-        session.side_by_side.live_nodes = frozenset()
+        running = self.tab.running(comparing, session, request)
+        session.side_by_side.live_nodes = frozenset(run.node_id for run in running.values())
+        live = {**NOTHING, "left": True, "state": "done", "status": W.compare_over}
         try:
             _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
             answers = list(judged(comparison, conversations, capabilities).values())
             await comparing.votes.complete(self.tab.owner(request), subject_of(answers), answers)
-            return {
-                self.parts.live: {**NOTHING, "left": True, "state": "done", "status": W.compare_over},
-                **await self.tab.bench(session, request),
-            }
+            return {self.parts.live: live, **await self.tab.bench(session, request)}
         except BackendError as error:
             return {self.parts.live: refused(error)}
 

@@ -35,6 +35,9 @@ class CompareParts:
     add: gr.Button
     new: gr.Button
     earlier: gr.HTML
+    share_page: gr.Button
+    share_run: gr.Button
+    share_open: gr.UploadButton
     view: gr.HTML
     settings_title: gr.HTML
     model: gr.Dropdown
@@ -81,6 +84,11 @@ def build(picker: list[tuple[str, str]], model: str, capabilities: Capabilities,
                         made["new"] = gr.Button(W.compare_new, elem_id="compare-new", size="sm")
             with gr.Column(elem_id="drawer"):
                 _drawer(made, picker, model, capabilities)
+        with gr.Column(elem_id="compare-share"):
+            gr.HTML(f"<p class='hint'>{W.share_hint}</p>", apply_default_css=False)
+            made["share_page"] = gr.Button(W.share_page, size="sm", elem_id="share-page")
+            made["share_run"] = gr.Button(W.share_run, size="sm", elem_id="share-run")
+            made["share_open"] = gr.UploadButton(W.share_open, file_types=[".jsonl"], size="sm", elem_id="share-open")
         made["earlier"] = gr.HTML(
             {"groups": [], "empty": W.compare_earlier_empty}, html_template="<div class='chats'></div>", js_on_load=script("history"),
             elem_id="compare-history", apply_default_css=False,
@@ -160,5 +168,6 @@ def _votes() -> str:
     return (
         f"<div class='votes'><span>{esc(W.vote)}</span>{votes}{vote('tie', W.vote_tie)}{vote('bad', W.vote_bad)}<input id='vote-tag' {tag}>"
         + button("blind", W.blind, f" id='blind' aria-pressed='false' title='{esc(W.blind_hint)}'")
-        + f"<span id='voted' role='status'></span></div><div class='views' role='group'>{views}{button('earlier', W.compare_earlier)}</div>"
+        + f"<span id='voted' role='status'></span></div><div class='views' role='group'>{views}"
+        + f"{button('share', W.share)}{button('earlier', W.compare_earlier)}</div>"
     )

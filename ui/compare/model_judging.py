@@ -83,7 +83,7 @@ class ModelJudging:
         found = {(cell.row, cell.lane): cell for cell in cells}
         capabilities = await self.tab.known({lane.choices.model for lane in batch.lanes}, session)
         judged = []
-        for pair in pairs_of(batch, cells):
+        for pair in pairs_of(batch, {(cell.row, cell.lane): cell.status for cell in cells}):
             left, right = (found[pair.row, lane].node(batch) for lane in (pair.left, pair.right))
             sides = (contestant(left, capabilities.get(left.model or "")), contestant(right, capabilities.get(right.model or "")))
             judged.append(Judged(prompts[pair.row].text, sides, (left.content, right.content), prompts[pair.row].tag))

@@ -20,14 +20,14 @@ from backend.catalogue import ASSETS
 from ui.compare.bench import foot
 from ui.compare.difference import diff_view
 from ui.compare.table import Column, table_view
-from ui.markdown import _MATHML_ATTRIBUTES, _MATHML_TAGS, to_html
+from ui.markdown import MATHML_ATTRIBUTES, MATHML_TAGS, to_html
 from ui.render import answer_parts, error_card, esc
 from ui.text import WORDS as W
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 LONGEST_TITLE = 60  # characters of the first prompt in the window's title
 _EMPTY_TRACE = "<div class='trace-body'></div>"  # as `answer_parts` leaves it, to be filled when it is opened
-_TAGS = _MATHML_TAGS | set(
+_TAGS = MATHML_TAGS | set(
     "a article b blockquote br code del details div em footer h1 h2 h3 h4 h5 h6 header hr i ins li main ol p pre s section span strong "
     "summary table tbody td th thead tr ul".split()
 )
@@ -37,7 +37,7 @@ _ATTRIBUTES = {
     "ol": {"start"},
     "td": {"style"},
     "th": {"scope", "style"},
-    **dict.fromkeys(_MATHML_TAGS, _MATHML_ATTRIBUTES),
+    **dict.fromkeys(MATHML_TAGS, MATHML_ATTRIBUTES),
 }
 _SIEVE = nh3.Cleaner(
     tags=_TAGS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -21,12 +21,12 @@ class Pair:
     right: int
 
 
-def pairs_of(batch: Batch, cells: Sequence[Cell]) -> list[Pair]:
-    """Every pair of answers to the same prompt that can be judged, by prompt."""
+def pairs_of(batch: Batch, states: Mapping[tuple[int, int], str]) -> list[Pair]:
+    """Every pair of answers to the same prompt that can be judged, by prompt. `states` of the cells by row and lane."""
     rows: dict[int, list[int]] = {}
-    for cell in cells:
-        if cell.status == "done":
-            rows.setdefault(cell.row, []).append(cell.lane)
+    for (row, lane), status in states.items():
+        if status == "done":
+            rows.setdefault(row, []).append(lane)
     found = []
     for row in sorted(rows):
         for first, second in combinations(sorted(rows[row]), 2):

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -16,9 +15,12 @@ from backend import (
     BadInput,
     Batch,
     BatchLane,
+    Capabilities,
     Cell,
+    Contestant,
     PromptSet,
     Vote,
+    answer_id,
     contestant,
     count_tokens,
     estimate,
@@ -166,35 +168,32 @@ class Sets:
         if not side.judged:
             side.skipped.clear()
             return
-        row, left, right = side.judged.pop()
-        cells = [Cell(row, lane, "done") for lane in (left, right)]
         votes = (await self.tab.backend.side_by_side()).votes
-        await votes.take_back(self.tab.owner(request), subject_of([contestant(cell.node(batch), None) for cell in cells]))
+        await votes.take_back(self.tab.owner(request), subject_of(_ids(batch, Pair(*side.judged.pop()))))
 
     async def _next(self, session: Session, request: gr.Request) -> str:
         runner, owner = await self.background.runner(), self.tab.owner(request)
         batch = await self.background.current("set", session, request)
         if batch is None:
             return ""
-        cells = await runner.store.cells(owner, batch.id)
-        pairs = pairs_of(batch, cells)
+        pairs = pairs_of(batch, await runner.store.states(owner, batch.id))
         if not pairs:
             return f"<p class='hint'>{esc(W.judge_none)}</p>"
-        told = {vote.subject for vote in await (await self.tab.backend.side_by_side()).votes.all(owner) if not vote.judge}
-        found = {(cell.row, cell.lane): cell for cell in cells}
+        told = await (await self.tab.backend.side_by_side()).votes.subjects(owner)
         left = [pair for pair in pairs if subject_of(_ids(batch, pair)) not in told]
         skipped = session.side_by_side.skipped
         pair = next((each for each in left if (each.row, each.left, each.right) not in skipped), left[0] if left else None)
         if pair is None:
             return f"<p class='hint judge-over'>{esc(W.judge_over)}</p>"
+        found = {cell.lane: cell for cell in await runner.store.cells(owner, batch.id, pair.row)}
         prompt = (await runner.store.prompts(owner, batch.id))[pair.row]
-        sides = found[pair.row, pair.left], found[pair.row, pair.right]
-        return pair_view(batch, pair, prompt.text, *sides, done=len(pairs) - len(left), total=len(pairs))
+        return pair_view(batch, pair, prompt.text, found[pair.left], found[pair.right], done=len(pairs) - len(left), total=len(pairs))
 
 
-def _contestant(batch: Batch, cell: Cell, capabilities: dict[str, Any]) -> Any:
+def _contestant(batch: Batch, cell: Cell, capabilities: dict[str, Capabilities]) -> Contestant:
     return contestant(cell.node(batch), capabilities.get(batch.lanes[cell.lane].choices.model))
 
 
-def _ids(batch: Batch, pair: Pair) -> list[Any]:
-    return [contestant(Cell(pair.row, lane, "done").node(batch), None) for lane in (pair.left, pair.right)]
+def _ids(batch: Batch, pair: Pair) -> list[Contestant]:
+    """As `subject_of` takes them: an answer's id is all it looks at."""
+    return [Contestant("", answer_id=answer_id(batch.id, pair.row, lane)) for lane in (pair.left, pair.right)]

@@ -1,0 +1,160 @@
+"""A comparison as a run file, and a run file as a comparison again, whose answers are then played with their own timing.
+
+The recordings of an opened file go into its owner's part of the shelf, where `replay:` finds them. Turns are played one after the
+other, all panes of a turn beside each other; the server plays them, so that a reload loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backend.chat import Choices
+from backend.compare.comparing import REPLAY, Comparing
+from backend.compare.records import Comparison, Pane, answers_at, question_at, turn_count
+from backend.compare.runfile import PaneSettings, Part, RunFile, SavedVote, dumps, loads, recording_of_node
+from backend.compare.votes import Contestant, Vote, subject_of
+from backend.errors import BackendError, BadInput
+from backend.history import Conversation, Node
+from backend.recording import Recording, load
+from backend.recording import dumps as dump_recording
+from backend.run import Run
+from backend.types import Message
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Sharing:
+    """One for the process."""
+
+    comparing: Comparing
+    _playing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def votes_by_turn(
+        self, owner: str, comparison: Comparison, conversations: Mapping[str, Conversation]
+    ) -> dict[int, tuple[Vote, str]]:
+        """The person's vote on each turn, from 0, with its verdict as a pane's number, "tie" or "bad"."""
+        found: dict[int, tuple[Vote, str]] = {}
+        for turn in range(turn_count(comparison, conversations)):
+            answers = {place: node for place, node in enumerate(answers_at(comparison, conversations, turn)) if node is not None}
+            vote = await self.comparing.votes.find(owner, subject_of([Contestant("", answer_id=node.id) for node in answers.values()]))
+            if vote is None:
+                continue
+            best = vote.contestants[vote.winner].answer_id if vote.winner is not None else None
+            verdict = vote.verdict if best is None else next((str(p + 1) for p, node in answers.items() if node.id == best), "")
+            if verdict:
+                found[turn] = (vote, verdict)
+        return found
+
+    async def run_file(self, owner: str, comparison: Comparison) -> str:
+        """All turns of all panes with their timing. Raises `BadInput` where nothing was asked yet, or names are hidden."""
+        if comparison.hidden:
+            raise BadInput("Vote first: the file would tell the names.", hint="Then save it.")
+        conversations = await self.comparing.conversations(owner, comparison)
+        turns = turn_count(comparison, conversations)
+        if turns == 0:
+            raise BadInput("There is nothing to save yet.", hint="Send a prompt first.")
+        if self.comparing.running(owner, comparison):
+            raise BadInput("A pane is still answering.", hint="Stop it first, or wait.")
+        parts = []
+        for turn in range(turns):
+            question = question_at(comparison, conversations, turn)
+            for place, node in enumerate(answers_at(comparison, conversations, turn)):
+                if node is not None:
+                    parts.append(Part(turn, place, await asyncio.to_thread(self._recording, owner, comparison.id, node, question)))
+        votes = await self.votes_by_turn(owner, comparison, conversations)
+        played = {part.pane: part.recording.header.model for part in reversed(parts)}  # a replay's own name is a path of this machine
+        models = [played.get(place, pane.choices.model) for place, pane in enumerate(comparison.panes)]
+        settings = [
+            PaneSettings("-" if model.startswith(REPLAY) else model, pane.choices.stored())
+            for model, pane in zip(models, comparison.panes, strict=True)
+        ]
+        file = RunFile(
+            title=comparison.preview, made_at=datetime.now(UTC).isoformat(timespec="seconds"), panes=tuple(settings), parts=tuple(parts),
+            votes=tuple(SavedVote(turn, verdict, vote.judge, vote.tag, vote.blind) for turn, (vote, verdict) in votes.items()),
+        )  # fmt: skip
+        return await asyncio.to_thread(dumps, file)
+
+    def _recording(self, owner: str, comparison_id: str, node: Node, question: str) -> Recording:
+        """What was recorded as it streamed, where that is still there, else what is stored of the answer."""
+        path: Path | None = self.comparing.folder_of(owner, comparison_id) / f"{node.id}.jsonl"
+        model = node.model or ""
+        if model.startswith(REPLAY):
+            path = self.comparing.shelf.find(owner, model.removeprefix(REPLAY))
+        if path is not None and path.is_file():
+            try:
+                return load(path)
+            except BadInput as error:
+                log.warning("recording left out: %s", error.message)
+        return recording_of_node(node, (Message("user", question),), model)
+
+    async def open(self, owner: str, text: str, name: str) -> tuple[Comparison, RunFile]:
+        """A new comparison that plays the file; its first turn is on its way. Raises `BadInput` that names the wrong line."""
+        file = await asyncio.to_thread(loads, text, name)
+        comparison = Comparison(tuple(Pane(Choices.from_stored(pane.model, pane.settings)) for pane in file.panes), preview=file.title)
+        folder = self.comparing.folder_of(owner, comparison.id)
+        paths = await asyncio.to_thread(_keep, folder, file.parts)
+        first = {part.pane: part.turn for part in reversed(file.parts)}
+        panes = tuple(replace(pane, first_turn=first.get(place, 0)) for place, pane in enumerate(comparison.panes))
+        comparison = replace(comparison, panes=panes)
+        await self.comparing.store.save(owner, comparison)
+        comparison, runs = await self._turn(owner, comparison, 0, file, paths)
+        self._playing[comparison.id] = asyncio.create_task(self._rest(owner, comparison, file, paths, runs), name=f"play {comparison.id}")
+        return comparison, file
+
+    async def stop(self, comparison_id: str) -> None:
+        """Plays no further turn; what is being played goes on until it is stopped itself."""
+        task = self._playing.pop(comparison_id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def aclose(self) -> None:
+        for comparison_id in list(self._playing):
+            await self.stop(comparison_id)
+
+    async def _rest(
+        self, owner: str, comparison: Comparison, file: RunFile, paths: Mapping[tuple[int, int], Path], runs: Sequence[Run]
+    ) -> None:
+        try:
+            for turn in range(1, file.turns):
+                for run in runs:
+                    while not run.ended:
+                        await run.wait_for_end(3600)
+                if any(run.state == "stopped" for run in runs):
+                    return  # a person had enough
+                comparison, runs = await self._turn(owner, comparison, turn, file, paths)
+        except BackendError as error:
+            log.warning("playing %s ended: %s", comparison.id, error.message)
+        finally:
+            self._playing.pop(comparison.id, None)
+
+    async def _turn(
+        self, owner: str, comparison: Comparison, turn: int, file: RunFile, paths: Mapping[tuple[int, int], Path]
+    ) -> tuple[Comparison, list[Run]]:
+        runs = []
+        for part in file.parts:
+            if part.turn == turn:
+                question = next((m.content for m in reversed(part.recording.header.messages) if m.role == "user"), "-")
+                comparison, run = await self.comparing.play(owner, comparison, part.pane, question, paths[part.turn, part.pane])
+                runs.append(run)
+        for run in runs:
+            await run.storage_failure()
+        await self.comparing.store.save(owner, comparison)
+        return comparison, runs
+
+
+def _keep(folder: Path, parts: Sequence[Part]) -> dict[tuple[int, int], Path]:
+    """Writes the recordings, named as their models, which is how their panes are then called."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for part in parts:
+        path = paths[part.turn, part.pane] = folder / f"turn-{part.turn + 1}-pane-{part.pane + 1}.jsonl"
+        header = replace(part.recording.header, title=part.recording.header.model.partition(":")[2] or part.recording.header.title)
+        path.write_text(dump_recording(replace(part.recording, header=header)), encoding="utf-8")
+    return paths
