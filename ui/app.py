@@ -134,7 +134,7 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
         parts.bench.arrange(setup.arrange, [session], shown, trigger_mode="multiple", **QUIET),
         parts.add.click(setup.add, [session], shown, **QUIET),
         parts.earlier.pick(shelf.pick, [session], [parts.bench, parts.live], **QUIET),
-        parts.new.click(shelf.new, [session], [parts.bench, parts.live, parts.prompt], **QUIET),
+        parts.bench.new(shelf.new, [session], [parts.bench, parts.live, parts.prompt], **QUIET),
         demo.load(shelf.load, [parts.saved, session], [parts.bench, parts.live], **QUIET),
         parts.share_open.upload(share.open, [parts.share_open, session], [parts.bench, parts.live], **QUIET),
         parts.live.over(asking.over, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),

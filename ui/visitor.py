@@ -25,6 +25,7 @@ class SideBySide:
     focus: int | None = None
     linked: bool = False
     live_nodes: frozenset[str] = frozenset()  # the answers that the finished turns leave to the live part
+    notes: dict[str, str] = field(default_factory=dict)  # what is said under a comparison's panes, HTML, by its id
     prompts: PromptSet | None = None  # a set that was read and not started yet
     batches: dict[str, str] = field(default_factory=dict)  # the run that is shown, by kind
     judged: list[tuple[int, int, int]] = field(default_factory=list)  # pairs of it, for undoing

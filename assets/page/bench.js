@@ -8,7 +8,7 @@ const html = (node, words) => { if (node.dataset.html !== words) { node.innerHTM
 let shownId = null, view = 'answers', asked = {};
 function draw() {
   const v = props.value || { panes: [] };
-  if (v.id !== shownId) { if (v.id || shownId) playground.address('compare', v.id); shownId = v.id; }
+  if (v.id !== shownId) { if (v.id || shownId) playground.address('compare', v.id); shownId = v.id; const c = by('#compare'); if (c) c.dataset.popup = ''; }
   rows.forEach((row, i) => {
     const pane = v.panes[i]; row.hidden = !pane; tabs[i].hidden = !pane;
     if (!pane) { delete row.dataset.grown; turns[i].update([]); return; }
@@ -49,6 +49,7 @@ function act(b) {
   else if (op === 'blind') trigger('blind');
   else if (op === 'export') trigger('export', { form: b.dataset.form });
   else if (op === 'earlier' || op === 'share') { const c = by('#compare'), open = c.dataset.popup !== op; c.dataset.popup = open ? op : ''; if (open && op === 'earlier') trigger('earlier'); }
+  else if (op === 'new') { show('answers'); trigger('new'); }
   else if (op === 'grow') grow(row);
   else if (op === 'settings') trigger('settings', { place: row.dataset.focus === 'yes' ? -1 : place });
   else if (op === 'close') trigger('settings', { place: -1 });

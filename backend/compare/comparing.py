@@ -147,19 +147,23 @@ class Comparing:
         return self.shelf.own(owner) / "comparisons" / comparison_id
 
     async def play(self, owner: str, comparison: Comparison, place: int, question: str, recording: Path) -> tuple[Comparison, Run]:
-        """A recorded answer as the next turn of one pane."""
+        """A recorded answer as the next turn of one pane, whose own model answers again what comes after it."""
         pane = comparison.pane(place)
         choices = replace(pane.choices, model=f"{REPLAY}{recording}")
         path = (await self.chat.conversation(owner, pane.conversation_id)).path if pane.asked else ()
-        request, provider = await self._ready(owner, Access(), [Message("user", question)], replace(pane, choices=choices))
+        request, provider = await self._ready(owner, Access(), [Message("user", question)], replace(pane, choices=choices), replayed=True)
         at = Start(pane.conversation_id, path[-1].id if path else None, question, new_chat=not pane.asked, answer_id=new_id())
         run = self._start(owner, comparison.id, at, request, provider, choices)
-        changed = replace(pane, choices=choices, asked=True)
+        changed = replace(pane, asked=True)
         return replace(comparison, panes=(*comparison.panes[:place], changed, *comparison.panes[place + 1 :])), run
 
     # ---- inside
-    async def _ready(self, owner: str, access: Access, messages: Sequence[Message], pane: Pane) -> tuple[ChatRequest, Provider]:
+    async def _ready(
+        self, owner: str, access: Access, messages: Sequence[Message], pane: Pane, *, replayed: bool = False
+    ) -> tuple[ChatRequest, Provider]:
         try:
+            if pane.choices.model.startswith(REPLAY) and not replayed:
+                raise BadInput("A recording answers only the question it was made of.", hint="Choose a model in this pane.")
             return await self.chat.prepare(access, owner, messages, pane.choices)
         except BackendError as error:
             return ChatRequest(pane.choices.model, tuple(messages), pane.choices.parameters), Refused(error)

@@ -68,12 +68,7 @@ class Sharing:
                 if node is not None:
                     parts.append(Part(turn, place, await asyncio.to_thread(self._recording, owner, comparison.id, node, question)))
         votes = await self.votes_by_turn(owner, comparison, conversations)
-        played = {part.pane: part.recording.header.model for part in reversed(parts)}  # a replay's own name is a path of this machine
-        models = [played.get(place, pane.choices.model) for place, pane in enumerate(comparison.panes)]
-        settings = [
-            PaneSettings("-" if model.startswith(REPLAY) else model, pane.choices.stored())
-            for model, pane in zip(models, comparison.panes, strict=True)
-        ]
+        settings = [PaneSettings(pane.choices.model, pane.choices.stored()) for pane in comparison.panes]
         file = RunFile(
             title=comparison.preview, made_at=datetime.now(UTC).isoformat(timespec="seconds"), panes=tuple(settings), parts=tuple(parts),
             votes=tuple(SavedVote(turn, verdict, vote.judge, vote.tag, vote.blind) for turn, (vote, verdict) in votes.items()),

@@ -289,3 +289,52 @@ def test_on_a_phone_panes_are_swiped_and_the_tabs_tell_their_states(compare):
     assert compare.evaluate("() => document.documentElement.scrollWidth") <= 390
     compare.locator("#vote-1").click()
     expect(compare.locator("#vote-1")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_comparison_is_saved_as_a_page_and_as_a_run_file_that_plays_each_time_it_is_opened(compare, tmp_path):
+    for text in ("Một [[think:8]] [[words:30]]", "二 [[think:8]] [[words:20]]"):
+        send(compare, text)
+        expect(compare.locator("#compare")).to_have_attribute("data-running", "on")
+        over(compare)
+    compare.locator("#vote-2").click()
+    expect(compare.locator("#voted")).to_contain_text("2")
+    files = {}
+    for button in ("share-page", "share-run"):
+        if not compare.locator("#compare-share").is_visible():
+            compare.locator("[data-compare=share]").click()
+        with compare.expect_download() as saved:
+            compare.locator(f"#{button}").click()
+        files[button] = tmp_path / saved.value.suggested_filename
+        saved.value.save_as(files[button])
+    page = files["share-page"].read_text(encoding="utf-8")
+    assert page.count("<article") == 4 and "<script" not in page and "pane 2 is the best" in page
+    before = compare.url
+    for _ in range(2):
+        if not compare.locator("#compare-share").is_visible():
+            compare.locator("[data-compare=share]").click()
+        with compare.expect_file_chooser() as chooser:
+            compare.locator("#share-open").click()
+        chooser.value.set_files(str(files["share-run"]))
+        expect(compare).not_to_have_url(before)
+        expect(compare.locator("#bench-note")).to_contain_text("no model runs")
+        expect(compare.locator("#pane-2 .you")).to_have_count(2)
+        over(compare)
+        pane(compare, 1, "done")
+        expect(compare.locator("#pane-1 .run-card .tokens-answer")).to_have_text("20")
+        before = compare.url
+
+
+def test_a_judge_model_is_off_until_it_is_started_and_is_told_apart(compare):
+    send(compare, "judge [[think:2]] [[words:6]]")
+    over(compare)
+    compare.locator("[data-view=results]").click()
+    expect(compare.locator("#judge-rubric textarea")).to_have_value(re.compile("Correct before complete"))
+    compare.locator("#judge-start").click()
+    expect(compare.locator("#judge-note .err")).to_contain_text("Choose a model")
+    box = compare.locator("#judge-model input")
+    box.fill("dashscope:qwen-plus")
+    box.press("Enter")
+    compare.locator("#judge-rubric textarea").fill('[[words:0]] Say {"verdict": "first"}')
+    compare.locator("#judge-start").click()
+    expect(compare.locator("#judge-note")).to_contain_text("by dashscope:qwen-plus")
+    expect(compare.locator("#judge-note .err")).to_contain_text("no clear verdict")

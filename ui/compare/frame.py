@@ -33,7 +33,6 @@ class CompareParts:
     send: gr.Button
     stop: gr.Button
     add: gr.Button
-    new: gr.Button
     earlier: gr.HTML
     share_page: gr.Button
     share_run: gr.Button
@@ -81,7 +80,6 @@ def build(picker: list[tuple[str, str]], model: str, capabilities: Capabilities,
                         made["stop"] = gr.Button(W.stop, elem_id="compare-stop")
                     with gr.Row(elem_id="compare-under"):
                         gr.HTML(_votes(), elem_id="vote-row", apply_default_css=False)
-                        made["new"] = gr.Button(W.compare_new, elem_id="compare-new", size="sm")
             with gr.Column(elem_id="drawer"):
                 _drawer(made, picker, model, capabilities)
         with gr.Column(elem_id="compare-share"):
@@ -169,5 +167,5 @@ def _votes() -> str:
         f"<div class='votes'><span>{esc(W.vote)}</span>{votes}{vote('tie', W.vote_tie)}{vote('bad', W.vote_bad)}<input id='vote-tag' {tag}>"
         + button("blind", W.blind, f" id='blind' aria-pressed='false' title='{esc(W.blind_hint)}'")
         + f"<span id='voted' role='status'></span></div><div class='views' role='group'>{views}"
-        + f"{button('share', W.share)}{button('earlier', W.compare_earlier)}</div>"
+        + f"{button('share', W.share)}{button('earlier', W.compare_earlier)}{button('new', W.compare_new)}</div>"
     )

@@ -21,8 +21,6 @@ from ui.text import WORDS as W
 from ui.updates import Updates, download
 from ui.visitor import Session
 
-REPLAY = "replay:"
-
 
 class Share:
     """The handlers."""
@@ -72,11 +70,11 @@ class Share:
         except BackendError as error:
             return {self.parts.live: refused(error)}
         side = session.side_by_side
-        side.comparison, side.focus = comparison, None
+        side.comparison, side.focus, side.notes[comparison.id] = comparison, None, _opened(opened)
         self.tab.views.move(str(request.session_hash))
         comparing = await self.tab.backend.side_by_side()
         side.live_nodes = frozenset(run.node_id for run in self.tab.running(comparing, session, request).values())
-        return {self.parts.live: {**NOTHING, "left": True}, **await self.tab.bench(session, request, note=_opened(opened))}
+        return {self.parts.live: {**NOTHING, "left": True}, **await self.tab.bench(session, request)}
 
 
 def _sides(comparison: Comparison, conversations: dict[str, Conversation], capabilities: dict[str, Capabilities], turns: int) -> list[Side]:
@@ -84,11 +82,10 @@ def _sides(comparison: Comparison, conversations: dict[str, Conversation], capab
     waits, sides = in_turn(comparison), []
     for place, pane in enumerate(comparison.panes):
         known = capabilities.get(pane.choices.model)
-        model = pane.choices.model
-        if model.startswith(REPLAY):  # its name is a path of this machine
-            model = known.title if known else "-"
         column: tuple[Any, ...] = tuple(answers[turn][place] for turn in range(turns))
-        sides.append(Side(name_of(comparison, place, capabilities), model, pane.choices.stored(), column, known, place in waits))
+        sides.append(
+            Side(name_of(comparison, place, capabilities), pane.choices.model, pane.choices.stored(), column, known, place in waits)
+        )
     return sides
 
 

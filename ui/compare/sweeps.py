@@ -92,14 +92,14 @@ class Sweeps:
         return self._shown(batch, cells)
 
     def _shown(self, batch: Batch, cells: list[Any]) -> Updates:
-        axis = next(iter(batch.lanes[0].point), "x")
+        first, *second = batch.lanes[0].point
+        titles = {"x_title": W.parameters.get(first, first), "color_title": W.parameters.get(second[0], second[0]) if second else None}
         updates: Updates = {self.parts.cards: sweep_view(batch, cells)}
         for plot, what in ((self.parts.length_plot, "tokens"), (self.parts.time_plot, "time")):
             points = sweep_points(batch, cells, what)
-            lines = "line" if any(point["line"] for point in points) else None
             table = pd.DataFrame(points, columns=["x", "y", "line"])
-            title = W.parameters.get(axis, axis)
-            updates[plot] = gr.LinePlot(table, x="x", y="y", color=lines, x_title=title, visible=len({p["x"] for p in points}) > 1)
+            several = len({point["x"] for point in points}) > 1  # one value makes no line
+            updates[plot] = gr.LinePlot(table, x="x", y="y", color="line" if second else None, visible=several, **titles)
         return updates
 
     async def act(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:

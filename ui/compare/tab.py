@@ -102,7 +102,7 @@ class CompareTab:
         conversations = await comparing.conversations(self.owner(request), comparison)
         return comparing, comparison, conversations, await self.capabilities(comparison, session)
 
-    async def bench(self, session: Session, request: gr.Request, *, note: str = "") -> Updates:
+    async def bench(self, session: Session, request: gr.Request) -> Updates:
         """An update of the panes but for the answers that the live part shows."""
         comparing, comparison, conversations, capabilities = await self.loaded(session, request)
         answers, vote = judged(comparison, conversations, capabilities), None
@@ -111,7 +111,7 @@ class CompareTab:
         return {
             self.parts.bench: bench_value(
                 comparison, conversations, capabilities, live_nodes=session.side_by_side.live_nodes, verdict=verdict_now(vote, answers),
-                focus=session.side_by_side.focus, note=note,
+                focus=session.side_by_side.focus, note=session.side_by_side.notes.get(comparison.id, ""),
             )
         }  # fmt: skip
 
