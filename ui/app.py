@@ -128,6 +128,7 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
     gr.on([parts.prompt.submit, parts.send.click], asking.send, [parts.prompt, session], parts.live, **RAW)
     parts.live.begun(asking.begun, [session], parts.bench, trigger_mode="multiple", **QUIET)
     parts.stop.click(asking.stop, [session], None, queue=False, **QUIET)
+    parts.bench.halt(asking.halt, [session], None, queue=False, trigger_mode="multiple", **QUIET)
     # what changes the panes ends before what is written in them is followed again, in their new places
     changes = [
         parts.bench.ask(asking.act, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
@@ -193,6 +194,7 @@ def _bind_background(demo: gr.Blocks, page: Page, tab: CompareTab) -> None:
     opened = shown.bench.sweep(sweeps.plan, asked, parts.plan, **QUIET)
     opened.then(sweeps.look, [session], results[1:], **QUIET).then(sweeps.follow, [session], results, **QUIET)
 
+    parts.judge_model.focus(judge.models, [session], parts.judge_model, **QUIET)
     judging = parts.judge_start.click(judge.start, [parts.judge_model, parts.rubric, session], parts.judge_note, **QUIET)
     judging.then(None, None, None, js="() => playground.lookAgain()", **QUIET)
     parts.judge_stop.click(judge.stop, None, None, queue=False, **QUIET)

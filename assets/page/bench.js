@@ -41,7 +41,7 @@ function show(name) {
   if (['sets', 'sweep'].includes(name)) trigger(name);
 }
 function grow(row) { const on = row.dataset.grown === 'yes'; for (const r of rows) delete r.dataset.grown; if (!on) row.dataset.grown = 'yes'; by('#panes').dataset.grown = on ? '' : 'yes'; }
-const ASKS = ['stop', 'again', 'catch-up', 'select'], ARRANGES = ['left', 'right', 'remove'];
+const ASKS = ['again', 'catch-up', 'select'], ARRANGES = ['left', 'right', 'remove'];
 function act(b) {
   const op = b.dataset.compare || b.dataset.op, row = b.closest('.pane'), place = row ? Number(row.dataset.place) : -1;
   b.closest('details.pane-more')?.removeAttribute('open');
@@ -50,6 +50,7 @@ function act(b) {
   else if (op === 'export') trigger('export', { form: b.dataset.form });
   else if (op === 'earlier' || op === 'share') { const c = by('#compare'), open = c.dataset.popup !== op; c.dataset.popup = open ? op : ''; if (open && op === 'earlier') trigger('earlier'); }
   else if (op === 'new') { show('answers'); trigger('new'); }
+  else if (op === 'stop') trigger('halt', { place });
   else if (op === 'grow') grow(row);
   else if (op === 'settings') trigger('settings', { place: row.dataset.focus === 'yes' ? -1 : place });
   else if (op === 'close') trigger('settings', { place: -1 });
@@ -72,6 +73,10 @@ document.addEventListener('click', (e) => {
   else act(b);
 });
 document.addEventListener('change', (e) => { const s = e.target.closest?.('#compare-view [data-look]'); if (s) look({ [s.dataset.look]: s.value }); });
+document.addEventListener('keydown', (e) => { // gradio passes over an Enter while the answers before stream: say so instead
+  if (e.key !== 'Enter' || e.shiftKey || !e.target.matches?.('#compare-prompt textarea') || !compare().dataset.running) return;
+  e.preventDefault(); e.stopPropagation(); text(by('#voted'), props.words.busy);
+}, true);
 document.addEventListener('keydown', (e) => { // F maximises the pane that the pointer or the focus is in
   if (e.key !== 'f' || e.ctrlKey || e.metaKey || e.altKey || e.target.matches?.('input, textarea, select, [contenteditable]') || document.body.dataset.tab !== 'compare') return;
   const row = rows.find((r) => r.contains(document.activeElement)) || rows.find((r) => r.matches(':hover')) || rows[0]; grow(row); e.preventDefault();

@@ -49,7 +49,7 @@
     if (phone() && (at('#new-chat') || at('.chat-entry > button.open'))) sheet();
     for (const menu of document.querySelectorAll('.menu:not(.pane-menu)')) if (!menu.parentElement.contains(e.target)) menu.remove();
   });
-  const escape = () => { const c = document.querySelector('#compare'); if (c.dataset.running) return click('compare-stop'); return document.querySelector('.pane[data-grown] [data-compare=grow]')?.click(); };
+  const escape = () => { const c = document.querySelector('#compare'); if (c.dataset.running) return click('compare-stop'); (document.querySelector('#compare[data-drawer=open] [data-compare=close]') || document.querySelector('.pane[data-grown] [data-compare=grow]'))?.click(); };
   const keys = [
     [(e) => e.key === 'Escape', () => (body().dataset.tab === 'compare' ? escape() : body().dataset.running && click('stop'))],
     [(e) => e.ctrlKey && e.shiftKey && e.key.toLowerCase() === 'o', () => click('new-chat')],

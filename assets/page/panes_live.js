@@ -33,6 +33,7 @@ function draw() {
   if (v.left && seen) left.add(seen);
   if (v.view && left.has(v.view)) return;
   if (v.view && v.view !== seen) {
+    if (seen) left.add(seen);
     seen = v.view;
     if (v.begins) { playground.address('compare', v.comparison); playground.type('#compare-prompt textarea', ''); for (const p of panes) { const b = p.row.querySelector('.pane-body'); b.scrollTop = b.scrollHeight; } }
     if (v.begins && !v.over) trigger('begun');

@@ -93,8 +93,9 @@ def estimate(
         longest = _longest(choices, capabilities)
         if capabilities is None or longest is None:
             return Estimate(answers)
-        at_most = capabilities.cost(Usage(input_tokens, prompts * longest), region)
-        about = capabilities.cost(Usage(input_tokens, prompts * min(likely_tokens or longest, longest)), region)
+        thinking = 1 if capabilities.thinks(choices.parameters) else 0  # a hybrid model that thought pays more for all its output
+        at_most = capabilities.cost(Usage(input_tokens, prompts * longest, thinking), region)
+        about = capabilities.cost(Usage(input_tokens, prompts * min(likely_tokens or longest, longest), thinking), region)
         if at_most is None or about is None:
             return Estimate(answers)
         most, likely = most + at_most[0], likely + about[0]

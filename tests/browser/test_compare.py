@@ -81,6 +81,9 @@ def test_three_panes_stream_at_once_and_one_that_fails_disturbs_no_other(compare
     compare.locator("#pane-2 .stop").click()
     pane(compare, 2, "stopped")
     pane(compare, 1, "thinking|answering")
+    send(compare, "too early")
+    expect(compare.locator("#voted")).to_contain_text("still answering")
+    expect(compare.locator(PROMPT)).to_have_value("too early")
     over(compare)
     assert [run["state"] for run in runs(emulator)[-3:]].count("disconnected") == 1
     expect(compare.locator("#pane-1 .run-card .tokens-answer")).to_have_text("300")

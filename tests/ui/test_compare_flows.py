@@ -119,7 +119,7 @@ async def test_one_pane_is_stopped_and_the_other_goes_on_to_its_end(compare, emu
         panes = tab.live.get("panes") or []
         if panes and panes[0] and panes[0]["state"] == "answering" and not stopped:
             stopped.append(True)
-            await tab.asking.act(event(op="stop", place=0), tab.session, tab.request)
+            await tab.asking.halt(event(place=0), tab.session, tab.request)
         return False
 
     stopped: list[bool] = []
@@ -233,7 +233,7 @@ async def test_a_comparison_of_somebody_else_is_not_found(houses, emulator):
         ("dashscope:no-such-model", "does not know this model"),
         ("server:gone/x", "no server named"),
         ("nonsense", "no model name"),
-        ("replay:nothing", "no recording named"),
+        ("replay:nothing", "answers only the question it was made of"),
     ],
 )
 async def test_a_model_that_cannot_answer_is_an_error_in_its_own_pane_only(compare, model, sentence):

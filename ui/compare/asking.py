@@ -15,7 +15,7 @@ import gradio as gr
 from backend import BackendError, Run, subject_of
 from ui import render
 from ui.compare.live import NOTHING, follow
-from ui.compare.tab import CompareTab, judged
+from ui.compare.tab import CompareTab, judged, refused, told
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session
@@ -105,32 +105,27 @@ class Asking:
         comparing = await self.tab.backend.side_by_side()
         await comparing.stop(self.tab.owner(request), self.tab.open(session))
 
+    async def halt(self, event: gr.EventData, session: Session, request: gr.Request) -> None:
+        """Ends the answer of one pane; the others do not notice."""
+        comparing, place = await self.tab.backend.side_by_side(), int((event._data or {}).get("place", -1))
+        await comparing.stop(self.tab.owner(request), self.tab.open(session), place)
+
+    @told
     async def act(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """A button of one pane that has to do with its answers; `resume` then follows what is being written."""
         data = dict(event._data or {})
         op, owner = str(data.get("op")), self.tab.owner(request)
-        try:
-            place, comparing, comparison = int(data.get("place", 0)), await self.tab.backend.side_by_side(), self.tab.open(session)
-            match op:
-                case "stop":
-                    await comparing.stop(owner, comparison, place)
-                    return {self.parts.bench: gr.skip()}
-                case "again":
-                    run = await comparing.again(owner, session.access, comparison, place)
-                    session.side_by_side.live_nodes |= {run.node_id}
-                    await run.storage_failure()
-                case "catch-up":
-                    comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
-                    session.side_by_side.comparison = comparison
-                    session.side_by_side.live_nodes |= {run.node_id}
-                    await run.storage_failure()
-                case "select":
-                    await comparing.chat.history.select(owner, str(data.get("id")))
-            return await self.tab.bench(session, request)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
-
-
-def refused(error: BackendError) -> dict[str, Any]:
-    """The live part's value for an error that belongs to no pane; the prompt stays in its box."""
-    return {**NOTHING, "state": "error", "status": W.states["error"], "error": render.page_error(error)}
+        place, comparing, comparison = int(data.get("place", 0)), await self.tab.backend.side_by_side(), self.tab.open(session)
+        match op:
+            case "again":
+                run = await comparing.again(owner, session.access, comparison, place)
+                session.side_by_side.live_nodes |= {run.node_id}
+                await run.storage_failure()
+            case "catch-up":
+                comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
+                session.side_by_side.comparison = comparison
+                session.side_by_side.live_nodes |= {run.node_id}
+                await run.storage_failure()
+            case "select":
+                await comparing.chat.history.select(owner, str(data.get("id")))
+        return await self.tab.bench(session, request)

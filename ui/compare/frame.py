@@ -60,7 +60,7 @@ def build(picker: list[tuple[str, str]], model: str, capabilities: Capabilities,
             with gr.Column(elem_id="compare-centre"):
                 made["bench"] = gr.HTML(
                     {"id": None, "panes": []}, html_template=_panes(), js_on_load=script("bench"), elem_id="bench",
-                    server_functions=[trace], words={"delete_sure": W.compare_delete_sure}, apply_default_css=False,
+                    server_functions=[trace], words={"busy": W.compare_busy}, apply_default_css=False,
                 )  # fmt: skip
                 made["live"] = gr.HTML(
                     NOTHING, html_template="<div class='page-error'></div><div class='visually-hidden' role='status'></div>",

@@ -8,11 +8,10 @@ from typing import Any
 import gradio as gr
 
 from backend import BackendError, BadInput, Node, Vote, last_answers, last_question, subject_of, to_csv, to_json_lines
-from ui.compare.asking import refused
 from ui.compare.bench import columns_of, name_of
 from ui.compare.difference import diff_view
 from ui.compare.results import results_view
-from ui.compare.tab import CompareTab, judged
+from ui.compare.tab import CompareTab, judged, told
 from ui.compare.table import table_view
 from ui.render import esc
 from ui.text import WORDS as W
@@ -29,32 +28,33 @@ class Judging:
         self.tab = tab
         self.parts = tab.parts
 
+    @told
     async def vote(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """Takes a verdict on the last answers, at any time; the same one again takes it back. The names of a blind one then show."""
         data = dict(event._data or {})
         owner, verdict = self.tab.owner(request), str(data.get("verdict"))
-        try:
-            comparing, comparison, conversations, capabilities = await self.tab.loaded(session, request)
-            answers = judged(comparison, conversations, capabilities)
-            if len(answers) < 2:
-                raise BadInput(W.vote_nothing, hint="")
-            subject, contestants = subject_of(list(answers.values())), tuple(answers.values())
-            before = await comparing.votes.find(owner, subject)
-            told = str(list(answers).index(int(verdict) - 1) + 1) if verdict.isdecimal() and int(verdict) - 1 in answers else verdict
-            tag = " ".join(str(data.get("tag") or "").split())[:LONGEST_TAG]
-            blind = comparison.hidden or (before is not None and before.blind)
-            vote = Vote(subject, last_question(conversations) or "", told, contestants, tag=tag, blind=blind)
-            if before is not None and not comparison.hidden and _same(before, vote):
-                await comparing.votes.take_back(owner, subject)
-            else:
-                await comparing.votes.put(owner, vote)
-            if comparison.hidden:
-                session.side_by_side.comparison = replace(comparison, hidden=False)
-                await comparing.store.save(owner, session.side_by_side.comparison)
-            return await self.tab.bench(session, request)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        comparing, comparison, conversations, capabilities = await self.tab.loaded(session, request)
+        answers = judged(comparison, conversations, capabilities)
+        if len(answers) < 2:
+            raise BadInput(W.vote_nothing, hint="")
+        subject, contestants = subject_of(list(answers.values())), tuple(answers.values())
+        before = await comparing.votes.find(owner, subject)
+        if verdict.isdecimal():  # the number of a pane; a pane without an answer is no contestant
+            place = int(verdict) - 1
+            verdict = str(list(answers).index(place) + 1) if place in answers else "-"
+        tag = " ".join(str(data.get("tag") or "").split())[:LONGEST_TAG]
+        blind = comparison.hidden or (before is not None and before.blind)
+        vote = Vote(subject, last_question(conversations) or "", verdict, contestants, tag=tag, blind=blind)
+        if before is not None and not comparison.hidden and _same(before, vote):
+            await comparing.votes.take_back(owner, subject)
+        else:
+            await comparing.votes.put(owner, vote)
+        if comparison.hidden:
+            session.side_by_side.comparison = replace(comparison, hidden=False)
+            await comparing.store.save(owner, session.side_by_side.comparison)
+        return await self.tab.bench(session, request)
 
+    @told
     async def blind(self, session: Session, request: gr.Request) -> Updates:
         """Blind mode on or off; it begins with the next question. Switched off it shows the names."""
         comparison = self.tab.open(session)
@@ -82,15 +82,13 @@ class Judging:
             return f"<p class='hint'>{esc(error.message)} {esc(error.hint)}</p>"
         return ""
 
+    @told
     async def export(self, event: gr.EventData, request: gr.Request) -> Updates:
         """All votes as a file."""
         form = str((event._data or {}).get("form"))
-        try:
-            votes = await (await self.tab.backend.side_by_side()).votes.all(self.tab.owner(request))
-            if not votes:
-                raise BadInput(W.results_nothing_to_save, hint=W.results_nothing_hint)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        votes = await (await self.tab.backend.side_by_side()).votes.all(self.tab.owner(request))
+        if not votes:
+            raise BadInput(W.results_nothing_to_save, hint=W.results_nothing_hint)
         if form == "csv":
             return {self.parts.files: download("votes.csv", "\ufeff" + to_csv(votes), "text/csv")}  # the mark tells Excel that it is UTF-8
         return {self.parts.files: download("votes.jsonl", to_json_lines(votes), "application/jsonl")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from itertools import combinations
+from typing import Any
 
 import gradio as gr
 
@@ -57,6 +58,11 @@ class ModelJudging:
             if state.over:
                 return
             await asyncio.sleep(FOLLOW_EVERY_S)
+
+    async def models(self, session: Session) -> Any:
+        """Who can judge now: servers and keys come and go."""
+        listed = await self.tab.backend.engines.choices(session.access)
+        return gr.update(choices=[(f"{choice.title} · {choice.place}", choice.name) for choice in listed])
 
     async def stop(self, request: gr.Request) -> None:
         await (await self.tab.backend.model_judge()).stop(self.tab.owner(request))

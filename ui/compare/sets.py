@@ -29,10 +29,10 @@ from backend import (
     shipped_prompts,
     subject_of,
 )
-from ui.compare.asking import refused
 from ui.compare.background import Background
 from ui.compare.batch_view import cost_line, set_note
 from ui.compare.pair_view import Pair, pair_view, pairs_of
+from ui.compare.tab import refused
 from ui.render import error_card, esc
 from ui.text import WORDS as W
 from ui.updates import Updates
@@ -88,7 +88,7 @@ class Sets:
         ]
         return round(sum(known) / len(known)) if known else None
 
-    async def start(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
+    async def start(self, session: Session, request: gr.Request) -> Updates:
         """Runs the set that was read through the panes as they are set up now."""
         found = session.side_by_side.prompts
         try:
@@ -98,11 +98,10 @@ class Sets:
             batch = Batch("set", found.title, lanes, len(found.prompts), spec={"problems": list(found.problems)})
             await (await self.background.runner()).begin(self.tab.owner(request), session.access, batch, found.prompts)
         except BackendError as error:
-            yield {self.parts.note: error_card(error.message, error.hint, (), elem_id=None)}
-            return
+            return {self.parts.note: error_card(error.message, error.hint, (), elem_id=None)}
         session.side_by_side.prompts = None
         session.side_by_side.batches["set"] = batch.id
-        yield {self.parts.note: "", self.parts.sets: await self.background.view("set", session, request)}
+        return {self.parts.note: "", self.parts.sets: await self.background.view("set", session, request)}
 
     async def follow(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         async with aclosing(self.background.follow("set", session, request)) as views:

@@ -9,9 +9,8 @@ import gradio as gr
 
 from backend import MOST_PANES, BackendError, BadInput, Choices, Comparison, Pane, pane_from
 from ui import render
-from ui.compare.asking import refused
 from ui.compare.frame import PRESETS, drawer_title
-from ui.compare.tab import CHECKPOINTS, HERE, CompareTab
+from ui.compare.tab import CHECKPOINTS, HERE, CompareTab, told
 from ui.layout import picker
 from ui.parameters import BUILT_IN_PRESETS, checkpoint_of, choices_from, for_model
 from ui.text import WORDS as W
@@ -27,35 +26,31 @@ class Setup:
         self.parts = tab.parts
 
     # ---- panes
+    @told
     async def arrange(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """A pane is taken out or moved."""
         data = dict(event._data or {})
         side = session.side_by_side
-        try:
-            comparison, place = self.tab.open(session), int(data.get("place", 0))
-            match str(data.get("op")):
-                case "remove":
-                    changed = comparison.without(place)
-                    comparing = await self.tab.backend.side_by_side()
-                    await comparing.stop(self.tab.owner(request), comparison, place)
-                case "left":
-                    changed = comparison.swapped(place, place - 1)
-                case "right":
-                    changed = comparison.swapped(place, place + 1)
-                case _:
-                    return {self.parts.bench: gr.skip()}
-            side.focus = None
-            return await self._took(changed, session, request)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        comparison, place = self.tab.open(session), int(data.get("place", 0))
+        match str(data.get("op")):
+            case "remove":
+                changed = comparison.without(place)
+                comparing = await self.tab.backend.side_by_side()
+                await comparing.stop(self.tab.owner(request), comparison, place)
+            case "left":
+                changed = comparison.swapped(place, place - 1)
+            case "right":
+                changed = comparison.swapped(place, place + 1)
+            case _:
+                return {self.parts.bench: gr.skip()}
+        side.focus = None
+        return await self._took(changed, session, request)
 
+    @told
     async def add(self, session: Session, request: gr.Request) -> Updates:
         """One pane more, with the last one's settings: the same model twice is where most comparisons begin."""
-        try:
-            comparison = self.tab.open(session)
-            return await self._took(comparison.with_pane(Pane(comparison.panes[-1].choices)), session, request)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        comparison = self.tab.open(session)
+        return await self._took(comparison.with_pane(Pane(comparison.panes[-1].choices)), session, request)
 
     async def _took(self, changed: Comparison, session: Session, request: gr.Request) -> Updates:
         """Makes `changed` the open comparison; one that was asked is stored, too."""
@@ -66,6 +61,7 @@ class Setup:
         return {self.parts.saved: self.tab.saved(session), **await self.tab.bench(session, request)}
 
     # ---- one pane's settings
+    @told
     async def focus(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """Opens the drawer on a pane, or closes it (`place` -1)."""
         side, comparison = session.side_by_side, self.tab.open(session)
@@ -74,7 +70,7 @@ class Setup:
             side.focus = None
             return await self.tab.bench(session, request)
         if comparison.hidden:
-            return {self.parts.live: refused(BadInput(W.blind_locked, hint=""))}
+            raise BadInput(W.blind_locked, hint="")
         side.focus = place
         return {**await self._drawer(session), **await self.tab.bench(session, request)}
 
@@ -95,6 +91,7 @@ class Setup:
             updates[self.parts.settings_title] = title + render.error_card(error.message, error.hint, (), elem_id=None)
         return updates
 
+    @told
     async def choose_model(self, model: str, session: Session, request: gr.Request) -> Updates:
         """Another model in the pane whose settings are open, with its recommended values."""
         side = session.side_by_side
@@ -102,26 +99,22 @@ class Setup:
             return {self.parts.bench: gr.skip()}
         comparison = self.tab.open(session)
         system = comparison.pane(side.focus).choices.system
-        try:
-            changed = comparison.changed(side.focus, await self.tab.recommended(str(model or ""), session, system=system))
-            updates = await self._took(changed, session, request)
-            return {**updates, **await self._drawer(session)}
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        changed = comparison.changed(side.focus, await self.tab.recommended(str(model or ""), session, system=system))
+        updates = await self._took(changed, session, request)
+        return {**updates, **await self._drawer(session)}
 
+    @told
     async def switch_checkpoint(self, wanted: str, session: Session, request: gr.Request) -> Updates:
         """Instruct and Thinking are two models: the switch between them chooses the other one."""
         side = session.side_by_side
         if side.focus is None:
             return {self.parts.bench: gr.skip()}
-        try:
-            capabilities = await self.tab.chat.capabilities(self.tab.open(session).pane(side.focus).choices.model, session)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        capabilities = await self.tab.chat.capabilities(self.tab.open(session).pane(side.focus).choices.model, session)
         if capabilities.sibling is None or wanted == checkpoint_of(capabilities):
             return {self.parts.bench: gr.skip()}
         return await self.choose_model(capabilities.sibling, session, request)
 
+    @told
     async def apply_preset(self, name: str, presets: dict[str, Any] | None, session: Session, request: gr.Request) -> Updates:
         """One of the chat's presets of parameters."""
         side, values = session.side_by_side, BUILT_IN_PRESETS.get(name)
@@ -130,9 +123,10 @@ class Setup:
             return {self.parts.bench: gr.skip()}
         comparison = self.tab.open(session)
         before = comparison.pane(side.focus).choices
-        choices = await self.tab.recommended(before.model, session, system=before.system, **values)
+        choices = await self.tab.recommended(before.model, session, **{"system": before.system, **values})
         return {**await self._took(self._set(comparison, side.focus, choices, session), session, request), **await self._drawer(session)}
 
+    @told
     async def change(self, session: Session, request: gr.Request, *panel: Any) -> Updates:
         """What the drawer says now, taken into its pane; with linked parameters into every pane."""
         side = session.side_by_side
@@ -140,13 +134,10 @@ class Setup:
             return {self.parts.bench: gr.skip()}
         comparison = self.tab.open(session)
         model = comparison.pane(side.focus).choices.model
-        try:
-            choices = choices_from(model, await self.tab.chat.capabilities(model, session), list(panel))
-            if choices == comparison.pane(side.focus).choices:
-                return {self.parts.bench: gr.skip()}
-            return await self._took(self._set(comparison, side.focus, choices, session), session, request)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        choices = choices_from(model, await self.tab.chat.capabilities(model, session), list(panel))
+        if choices == comparison.pane(side.focus).choices:
+            return {self.parts.bench: gr.skip()}
+        return await self._took(self._set(comparison, side.focus, choices, session), session, request)
 
     @staticmethod
     def _set(comparison: Comparison, place: int, choices: Choices, session: Session) -> Comparison:
@@ -162,12 +153,13 @@ class Setup:
         return await self.change(session, request, *panel) if on else {self.parts.bench: gr.skip()}
 
     # ---- set-ups by name
+    @told
     async def use_setup(self, name: str, saved: dict[str, Any] | None, session: Session, request: gr.Request) -> Updates:
         """A comparison of its own with the panes of a set-up."""
         stored = (saved or {}).get(name)
         panes = tuple(pane_from(each) for each in stored)[:MOST_PANES] if stored else await self._built_in(name, session)
         if not panes:
-            return {self.parts.live: refused(BadInput(W.setup_needs_name, hint=""))}
+            raise BadInput(W.setup_needs_name, hint="")
         session.side_by_side.focus = None
         session.side_by_side.comparison = Comparison(panes, blind=self.tab.open(session).blind)
         return {self.parts.saved: self.tab.saved(session), **await self.tab.bench(session, request)}

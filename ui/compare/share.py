@@ -10,12 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from backend import BackendError, BadInput, Capabilities, Comparison, Conversation, RunFile, answers_at, question_at, turn_count
-from ui.compare.asking import refused
+from backend import BadInput, Capabilities, Comparison, Conversation, RunFile, answers_at, question_at, turn_count
 from ui.compare.bench import in_turn, name_of
 from ui.compare.live import NOTHING
 from ui.compare.page_file import Side, page_file
-from ui.compare.tab import CompareTab
+from ui.compare.tab import CompareTab, told
 from ui.render import esc
 from ui.text import WORDS as W
 from ui.updates import Updates, download
@@ -29,46 +28,39 @@ class Share:
         self.tab = tab
         self.parts = tab.parts
 
+    @told
     async def page(self, session: Session, request: gr.Request) -> Updates:
         """The whole comparison as one HTML file."""
-        try:
-            _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
-            if comparison.hidden:
-                raise BadInput(W.share_hidden, hint="")
-            turns = turn_count(comparison, conversations)
-            if turns == 0:
-                raise BadInput(W.share_empty, hint=W.share_empty_hint)
-            sharing = await self.tab.backend.sharing()
-            told = await sharing.votes_by_turn(self.tab.owner(request), comparison, conversations)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
-        votes = {turn: _vote(verdict, vote.tag, blind=vote.blind) for turn, (vote, verdict) in told.items()}
+        _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
+        if comparison.hidden:
+            raise BadInput(W.share_hidden, hint="")
+        turns = turn_count(comparison, conversations)
+        if turns == 0:
+            raise BadInput(W.share_empty, hint=W.share_empty_hint)
+        sharing = await self.tab.backend.sharing()
+        told_votes = await sharing.votes_by_turn(self.tab.owner(request), comparison, conversations)
+        votes = {turn: _vote(verdict, vote.tag, blind=vote.blind) for turn, (vote, verdict) in told_votes.items()}
         prompts = [question_at(comparison, conversations, turn) for turn in range(turns)]
         versions = f"{W.product}, Python {platform.python_version()}, gradio {gr.__version__}"
         sides = _sides(comparison, conversations, capabilities, turns)
         text = await asyncio.to_thread(lambda: page_file(prompts, sides, votes, made_at=datetime.now(UTC), versions=versions))
         return {self.parts.files: download("comparison.html", text, "text/html")}
 
+    @told
     async def run_file(self, session: Session, request: gr.Request) -> Updates:
         """The whole comparison with its timing, which this app opens again."""
-        try:
-            text = await (await self.tab.backend.sharing()).run_file(self.tab.owner(request), self.tab.open(session))
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        text = await (await self.tab.backend.sharing()).run_file(self.tab.owner(request), self.tab.open(session))
         return {self.parts.files: download("comparison.qncompare.jsonl", text, "application/jsonl")}
 
+    @told
     async def open(self, path: str | None, session: Session, request: gr.Request) -> Updates:
         """A run file as the open comparison; `Asking.resume` then follows it."""
+        file = Path(path or "")
         try:
-            file = Path(path or "")
-            try:
-                raw = await asyncio.to_thread(file.read_bytes)
-                text = raw.decode("utf-8-sig")
-            except (OSError, UnicodeDecodeError):
-                raise BadInput(f"{file.name} is not UTF-8 text.", hint="Choose a run file that was saved here.") from None
-            comparison, opened = await (await self.tab.backend.sharing()).open(self.tab.owner(request), text, file.name)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+            text = (await asyncio.to_thread(file.read_bytes)).decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError):
+            raise BadInput(f"{file.name} is not UTF-8 text.", hint="Choose a run file that was saved here.") from None
+        comparison, opened = await (await self.tab.backend.sharing()).open(self.tab.owner(request), text, file.name)
         side = session.side_by_side
         side.comparison, side.focus, side.notes[comparison.id] = comparison, None, _opened(opened)
         self.tab.views.move(str(request.session_hash))

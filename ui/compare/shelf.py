@@ -7,9 +7,8 @@ from typing import Any
 import gradio as gr
 
 from backend import BackendError
-from ui.compare.asking import refused
 from ui.compare.live import NOTHING
-from ui.compare.tab import CompareTab
+from ui.compare.tab import CompareTab, told
 from ui.history import comparisons_view
 from ui.updates import Updates
 from ui.visitor import Session
@@ -22,6 +21,7 @@ class Shelf:
         self.tab = tab
         self.parts = tab.parts
 
+    @told
     async def load(self, saved: dict[str, Any] | None, session: Session, request: gr.Request) -> Updates:
         """A page that was opened or reloaded: its comparison again, else the set-up that this browser had last."""
         side = session.side_by_side
@@ -35,21 +35,20 @@ class Shelf:
             side.comparison = await self.tab.set_up(saved, session)
         return await self._shown(session, request)
 
+    @told
     async def pick(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """A click in the list of comparisons."""
         data = dict(event._data or {})
         which = str(data.get("id") or "")
-        try:
-            if data.get("op") == "delete":
-                comparing = await self.tab.backend.side_by_side()
-                await comparing.delete(self.tab.owner(request), which)
-                if self.tab.open(session).id == which:
-                    session.side_by_side.comparison = self.tab.open(session).began_anew()
-                return await self._shown(session, request)
-            return await self._open(which, session, request)
-        except BackendError as error:
-            return {self.parts.live: refused(error)}
+        if data.get("op") == "delete":
+            comparing = await self.tab.backend.side_by_side()
+            await comparing.delete(self.tab.owner(request), which)
+            if self.tab.open(session).id == which:
+                session.side_by_side.comparison = self.tab.open(session).began_anew()
+            return await self._shown(session, request)
+        return await self._open(which, session, request)
 
+    @told
     async def new(self, session: Session, request: gr.Request) -> Updates:
         """The same panes with empty conversations."""
         session.side_by_side.comparison = self.tab.open(session).began_anew()

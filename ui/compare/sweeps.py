@@ -10,10 +10,10 @@ import gradio as gr
 import pandas as pd
 
 from backend import BackendError, BadInput, Batch, BatchLane, Prompt, axis_from, count_tokens, estimate, lanes_of
-from ui.compare.asking import refused
 from ui.compare.background import Background
 from ui.compare.batch_view import cost_line
 from ui.compare.sweep_view import sweep_points, sweep_view
+from ui.compare.tab import refused
 from ui.render import error_card, esc
 from ui.text import WORDS as W
 from ui.updates import Updates

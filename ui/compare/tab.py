@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import wraps
 from typing import Any
 
 import gradio as gr
@@ -25,14 +26,36 @@ from backend import (
     pane_from,
     subject_of,
 )
+from ui import render
 from ui.chat import ChatTab
 from ui.compare.bench import bench_value, in_turn
 from ui.compare.frame import CompareParts
+from ui.compare.live import NOTHING
+from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session, Views
 
 CHECKPOINTS = ("dashscope:qwen3-next-80b-a3b-thinking", "dashscope:qwen3-next-80b-a3b-instruct")
 HERE = ("local:demo", "local:qwen3-next-tiny")
+
+
+def refused(error: BackendError) -> dict[str, Any]:
+    """The live part's value for an error that belongs to no pane; the prompt stays in its box."""
+    return {**NOTHING, "state": "error", "status": W.states["error"], "error": render.page_error(error)}
+
+
+def told(handler: Any) -> Any:
+    """A handler (of an object with `parts`) whose error of the backend is shown under the panes, and changes nothing else."""
+
+    @wraps(handler)
+    async def telling(self: Any, *args: Any, **kwargs: Any) -> Updates:
+        try:
+            updates: Updates = await handler(self, *args, **kwargs)
+            return updates
+        except BackendError as error:
+            return {self.parts.live: refused(error)}
+
+    return telling
 
 
 class CompareTab:
@@ -126,7 +149,8 @@ class CompareTab:
 
     def gone(self, request: gr.Request) -> None:
         """The browser tab was closed or reloaded."""
-        self.views.forget(str(request.session_hash))
+        for what in ("", "set:", "sweep:"):
+            self.views.forget(f"{what}{request.session_hash}")
 
 
 def judged(comparison: Comparison, conversations: dict[str, Conversation], capabilities: dict[str, Capabilities]) -> dict[int, Contestant]:

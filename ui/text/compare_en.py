@@ -26,6 +26,7 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     add_pane = "Pane"
     compare_ask = "One prompt for all panes"
     compare_new = "New"
+    compare_busy = "A pane is still answering: stop it first, or wait."
     compare_earlier = "Earlier"
     compare_earlier_empty = "Your comparisons appear here. Send a prompt to begin one."
     compare_delete_sure = "Delete this comparison for good? Its votes stay."

@@ -255,5 +255,7 @@ class English(CompareEnglish):
         ("Alt+R", "regenerate"),
         ("Alt+← / Alt+→", "versions of the last answer"),
         ("↑ in an empty box", "edit the last question"),
+        ("F", "in Compare: maximise the pane under the pointer, and back"),
+        ("← → ↓ ↑", "in Compare, judging pairs: left, right, tie, both bad; S skips, Backspace undoes"),
         ("Ctrl+/", "this list"),
     )
