@@ -5,6 +5,7 @@ answers of one point agree. Pure: running it is runner.py's.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -119,6 +120,11 @@ def _longest(choices: Choices, capabilities: Capabilities | None) -> int | None:
 
 def agreement_rate(answers: Sequence[str]) -> float | None:
     """The share of pairs of answers that are the same text but for case, signs and white space; `None` for fewer than two."""
-    plain = [" ".join(re.findall(r"\w+", answer.casefold())) for answer in answers]
-    pairs = list(combinations(plain, 2))
+    pairs = list(combinations(map(_plain, answers), 2))
     return sum(first == second for first, second in pairs) / len(pairs) if pairs else None
+
+
+def _plain(text: str) -> str:
+    """Letters with their marks and digits, words apart by one space."""
+    composed = unicodedata.normalize("NFC", text.casefold())
+    return " ".join("".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in composed).split())

@@ -14,7 +14,9 @@ from ui.text import WORDS as W
 MOST_WORDS = 20_000  # of each text: the memory that is taken grows with the square
 # a Chinese, Japanese or Korean character is a word of its own: their texts have no spaces
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+|\s+|[^\w\s]")
+# vowel signs and tone marks belong to the word, though Python's \w knows them only where they are composed with their letter
+_MARKS = "".join(chr(code) for code in range(0x300, 0x10000) if unicodedata.category(chr(code))[0] == "M")
+_WORD = re.compile(rf"[{_CJK}][{_MARKS}]*|(?:[^\W{_CJK}]|[{_MARKS}])+|\s+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
