@@ -6,9 +6,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from backend.attachments import Attachment, as_prompt
 from backend.catalogue import check
@@ -45,7 +49,8 @@ class Choices:
     @classmethod
     def from_stored(cls, model: str, stored: Mapping[str, Any]) -> Choices:
         """What `stored` gave."""
-        return cls(model, parameters_from(stored), stored.get("system", ""), bool(stored.get("resend_thinking", False)))
+        system = stored.get("system", "")
+        return cls(model, parameters_from(stored), system if isinstance(system, str) else "", stored.get("resend_thinking") is True)
 
 
 @dataclass
@@ -119,10 +124,19 @@ class Chat:
         return _request(messages, choices)
 
     async def prepare(
-        self, access: Access, owner: str, messages: Sequence[Message], choices: Choices, *, continue_last: bool = False
+        self,
+        access: Access,
+        owner: str,
+        messages: Sequence[Message],
+        choices: Choices,
+        *,
+        continue_last: bool = False,
+        counted: bool = True,
     ) -> tuple[ChatRequest, Pipeline]:
-        """The checked request with its seed, and the way to its engine; raises what is wrong before anything is stored or sent."""
-        if self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
+        """The checked request with its seed, and the way to its engine; raises what is wrong before anything is stored or sent.
+
+        What runs in the background is not `counted` among a visitor's answers: it has limits of its own."""
+        if counted and self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
             raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
         pipeline = await self.engines.pipeline(choices.model, access)
         request = replace(_request(messages, choices), continue_last=continue_last)
@@ -252,8 +266,18 @@ def _error(error: BackendError) -> AnswerError:
 
 
 def parameters_from(stored: Mapping[str, Any]) -> GenerationParameters:
-    """The parameters of a stored chat or answer; unknown names of older or newer versions are passed over."""
-    known = {k: v for k, v in stored.items() if k in GenerationParameters.__dataclass_fields__}
-    if "stop" in known:
-        known["stop"] = tuple(known["stop"])
+    """The parameters of a stored chat or answer; unknown names of older or newer versions are passed over, and so is what cannot be
+    right: browsers and files that others made bring them, too."""
+    known: dict[str, Any] = {}
+    for name, kind in _parameter_kinds().items():
+        if name in stored:
+            value = tuple(stored[name]) if name == "stop" and isinstance(stored[name], list) else stored[name]
+            with suppress(ValidationError):
+                known[name] = kind.validate_python(value, strict=True)
     return GenerationParameters(**known)
+
+
+@cache
+def _parameter_kinds() -> dict[str, TypeAdapter[Any]]:
+    hints = get_type_hints(GenerationParameters)
+    return {field.name: TypeAdapter(hints[field.name]) for field in fields(GenerationParameters)}

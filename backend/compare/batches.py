@@ -19,7 +19,7 @@ from backend.compare.prompt_sets import Prompt
 from backend.errors import BadInput
 from backend.history import AnswerError, Node, Store, new_id, to_the_end
 from backend.history.records import known, moment
-from backend.history.schema import batch_rows, batches, cells
+from backend.history.schema import batch_rows, batches, cells, storable
 from backend.types import Timing, Usage
 
 Kind = Literal["set", "sweep"]
@@ -191,7 +191,7 @@ class BatchStore(Store):
 
 
 async def _load(connection: AsyncConnection, owner: str, batch_id: str) -> Batch:
-    row = (await connection.execute(select(batches).where(batches.c.id == batch_id, batches.c.owner == owner))).first()
+    row = (await connection.execute(select(batches).where(batches.c.id == storable(batch_id), batches.c.owner == owner))).first()
     if row is None:
         raise BadInput("This run is not here any more.", hint="It may have been deleted in another window.", code="not_found")
     counted = select(func.count()).where(batch_rows.c.batch_id == batch_id)

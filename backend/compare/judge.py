@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 
 Verdict = Literal["first", "second", "tie", "bad"]
 MOST_ANSWER_CHARS = 20_000  # of each answer: beyond that a judge reads no better and costs more
-_VERDICT = re.compile(r'"verdict"\s*:\s*"(first|second|tie|bad)"', re.IGNORECASE)
+_VERDICT = re.compile(r'"verdict"\s*:\s*"(first|second|tie|bad)"\s*(?=[,}]|\Z)', re.IGNORECASE)
+_MARK = re.compile(r"<(?=\s*/?\s*(?:first|second|question)(?:\s[^<>]*)?/?>)", re.IGNORECASE)
 _RUBRIC = """Judge which answer helps the person who asked more.
 - Correct before complete, complete before well written.
 - An answer in another language than the question's, or one that misses an instruction, is worse.
@@ -70,12 +72,12 @@ class Judged:
 def task(rubric: str, question: str, first: str, second: str) -> str:
     """What the judge is asked."""
     cut = [text if len(text) <= MOST_ANSWER_CHARS else text[:MOST_ANSWER_CHARS] + " [cut]" for text in (first, second)]
-    return _TASK.format(rubric=rubric.strip(), question=question.strip(), first=_inside(cut[0]), second=_inside(cut[1]))
+    return _TASK.format(rubric=rubric.strip(), question=_inside(question.strip()), first=_inside(cut[0]), second=_inside(cut[1]))
 
 
 def _inside(text: str) -> str:
-    """An answer cannot close the mark it stands in."""
-    return re.sub(r"</?(first|second|question)>", lambda mark: mark[0].replace("<", "‹").replace(">", "›"), text, flags=re.IGNORECASE)
+    """Neither question nor answer can close the mark it stands in, or open another."""
+    return _MARK.sub("‹", text)
 
 
 def read_verdict(reply: str) -> tuple[Verdict, str]:
@@ -94,10 +96,14 @@ def read_verdict(reply: str) -> tuple[Verdict, str]:
     return verdict, reason[:500]
 
 
+def agree(straight: Verdict, turned: Verdict) -> bool:
+    """Whether two verdicts, asked for with the answers swapped, say the same."""
+    return straight == {"first": "second", "second": "first"}.get(turned, turned)
+
+
 def both_orders(straight: Verdict, turned: Verdict) -> str:
     """One verdict of two that were asked for with the answers swapped, in the words of a vote: a place from "1", a tie, both bad."""
-    back: dict[Verdict, Verdict] = {"first": "second", "second": "first", "tie": "tie", "bad": "bad"}
-    if straight != back[turned]:
+    if not agree(straight, turned):
         return TIE
     return {"first": "1", "second": "2", "tie": TIE, "bad": BAD}[straight]
 
@@ -122,17 +128,19 @@ class ModelJudge:
     votes: VoteStore
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _states: dict[str, Judging] = field(default_factory=dict)
+    _changing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     def state(self, owner: str) -> Judging | None:
         return self._states.get(owner)
 
     async def start(self, owner: str, access: Access, choices: Choices, rubric: str, pairs: Sequence[Judged]) -> Judging:
-        """Raises what is wrong with the judge before it begins."""
-        await self.stop(owner)
-        await self.chat.prepare(access, owner, [Message("user", "test")], choices)
-        state = self._states[owner] = Judging(len(pairs), choices.model)
-        self._tasks[owner] = asyncio.create_task(self._run(owner, access, choices, rubric, pairs, state), name="judge")
-        return state
+        """Ends the one at work and begins. Raises what is wrong with the judge before that."""
+        async with self._changing[owner]:
+            await self.chat.prepare(access, owner, [Message("user", "test")], choices, counted=False)
+            await self.stop(owner)
+            state = self._states[owner] = Judging(len(pairs), choices.model)
+            self._tasks[owner] = asyncio.create_task(self._run(owner, access, choices, rubric, pairs, state), name="judge")
+            return state
 
     async def stop(self, owner: str) -> None:
         """What was judged stays."""
@@ -171,12 +179,12 @@ class ModelJudge:
         straight, reason = read_verdict(await self._ask(owner, access, choices, task(rubric, pair.question, first, second)))
         turned, _ = read_verdict(await self._ask(owner, access, choices, task(rubric, pair.question, second, first)))
         verdict = both_orders(straight, turned)
-        told = reason if verdict != TIE or straight == "tie" else f"The order changed the verdict. {reason}".strip()
+        told = reason if agree(straight, turned) else f"The order changed the verdict. {reason}".strip()
         vote = Vote(subject, pair.question, verdict, pair.contestants, judge=choices.model, tag=pair.tag, blind=True, reason=told)
         await self.votes.put(owner, vote)
 
     async def _ask(self, owner: str, access: Access, choices: Choices, text: str) -> str:
-        request, provider = await self.chat.prepare(access, owner, [Message("user", text)], choices)
+        request, provider = await self.chat.prepare(access, owner, [Message("user", text)], choices, counted=False)
         run = Run(owner, "", "", choices.model, request)
         async with aclosing(provider.stream(request)) as events:
             async for event in events:

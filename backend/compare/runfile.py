@@ -5,8 +5,11 @@
     {"format": "qwen-playground-recording", ...}
     {"at_s": ...}
 
-A part ends where the next begins. One whose recording is `live` (its process was killed) may break off, as on its own. Nothing secret is
-written: of a pane's extra JSON only numbers, booleans and null, since a text there could be anything.
+A part ends where the next begins. `dumps` gives each an end (Finished, Stopped or Failed). One whose recording is `live` may lack it
+where another part follows: its process was killed before the file was put together. At the end of the file it may not, for then the file
+itself was cut; and half a line is damage wherever it stands. Only a file cut exactly between two parts looks like a shorter one.
+
+Nothing secret is written: of extra JSON only numbers, booleans and null, since a text there could be anything.
 """
 
 from __future__ import annotations
@@ -14,24 +17,30 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from backend.chat import parameters_from
 from backend.compare.records import MOST_PANES
 from backend.errors import BadInput
 from backend.history import Node
-from backend.recording import MAX_BYTES, Header, Recording
+from backend.recording import MAX_BYTES, Recording, header_of
 from backend.recording import dumps as dump_recording
 from backend.recording import loads as load_recording
-from backend.types import Event, Finished, FinishReason, Message, Started, TextDelta, ThinkingDelta, Timing, Usage
+from backend.types import (
+    ChatRequest, Event, Finished, FinishReason, GenerationParameters, Message, Started, TextDelta, ThinkingDelta, Timing, Usage,
+)  # fmt: skip
 
 FORMAT, VERSION = "qwen-playground-comparison", 1
 MOST_TURNS = 200
 ONLY_THE_END = "Only the end result was kept, not its pace: text comes at the times of its parts."
-_PART = re.compile(r'\s*\{\s*"turn"\s*:')
-_LINE = re.compile(r"line (\d+)")
+_LATEST_S = 999_999.0  # recording.py takes no later offset
+_SAYS = re.compile(rf'"format"\s*:\s*"{FORMAT}"')  # inside a text the quotes would be escaped
+_PART = re.compile(r'\s*\{\s*"(turn|pane)"\s*:')
+_END = re.compile(r'"event"\s*:\s*"(Finished|Stopped|Failed)"')
+_LINE = re.compile(r"line (\d+): (.*)\.", re.DOTALL)
 _MEND = "Choose a run file that was saved here, as it was saved."
 
 
@@ -78,26 +87,45 @@ class RunFile:
         return max((part.turn for part in self.parts), default=-1) + 1
 
 
+def _plain(extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What of it is no text and can be read back."""
+    return {k: v for k, v in extra.items() if v is None or (isinstance(v, bool | int | float) and abs(v) < 1e20)}
+
+
+def _all_plain(extra: dict[str, Any]) -> dict[str, Any]:
+    if len(_plain(extra)) < len(extra):
+        raise ValueError("only numbers below 1e20, true, false and null may stand there")
+    return extra
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Settings(GenerationParameters):
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    extra: Annotated[dict[str, Any], AfterValidator(_all_plain)] = field(default_factory=dict)
+    system: str = ""
+    resend_thinking: bool = False
+
+
 class _Pane(_Strict):
     model: str
-    settings: dict[str, Any]
+    settings: _Settings
 
 
 class _Vote(_Strict):
     turn: Annotated[int, Field(ge=1, le=MOST_TURNS)]
-    verdict: Annotated[str, Field(pattern=r"^([1-4]|tie|bad)$")]
+    verdict: Literal["1", "2", "3", "4", "tie", "bad"]
     judge: str = ""
     tag: str = ""
     blind: bool = False
 
 
 class _Head(_Strict):
-    format: Literal["qwen-playground-comparison"]
-    version: Literal[1]
+    format: str
+    version: int
     title: str
     made_at: str
     panes: Annotated[list[_Pane], Field(min_length=1, max_length=MOST_PANES)]
@@ -111,72 +139,144 @@ class _Mark(_Strict):
 
 def is_run_file(text: str) -> bool:
     """Whether a text says that it is one: a single recording is another format."""
-    return f'"{FORMAT}"' in text[:200].split("\n")[0]
+    return _SAYS.search(text.partition("\n")[0]) is not None
 
 
 def dumps(file: RunFile) -> str:
-    """The whole file's text."""
+    """The whole file's text. Raises `BadInput` where it would be too long to be opened again."""
     head = {
         "format": FORMAT, "version": VERSION, "title": file.title, "made_at": file.made_at,
         "panes": [{"model": pane.model, "settings": _harmless(pane.settings)} for pane in file.panes],
         "votes": [{**asdict(vote), "turn": vote.turn + 1} for vote in file.votes],
     }  # fmt: skip
     lines = [json.dumps(head, ensure_ascii=False) + "\n"]
-    for part in file.parts:
+    for part in sorted(file.parts, key=lambda part: (part.turn, part.pane)):
+        header = part.recording.header
+        header = replace(header, parameters=replace(header.parameters, extra=_plain(header.parameters.extra)))
         lines.append(json.dumps({"turn": part.turn + 1, "pane": part.pane + 1}) + "\n")
-        lines.append(dump_recording(part.recording))
-    return "".join(lines)
+        lines.append(dump_recording(replace(part.recording, header=header)))
+    raw = "".join(lines).encode("utf-8", "replace")  # a model may have written half of a surrogate pair
+    if file.turns > MOST_TURNS or len(raw) > MAX_BYTES:
+        most = f"{MOST_TURNS} turns and {MAX_BYTES >> 20} MB"
+        raise BadInput(f"This comparison is too long for a run file, which holds up to {most}.", hint="Save it as a page.")
+    return raw.decode()
 
 
 def _harmless(settings: Mapping[str, Any]) -> dict[str, Any]:
-    extra = {k: v for k, v in (settings.get("extra") or {}).items() if v is None or isinstance(v, bool | int | float)}
+    extra = _plain(settings.get("extra") or {})
     return {**{k: v for k, v in settings.items() if k != "extra"}, **({"extra": extra} if extra else {})}
 
 
 def loads(text: str, name: str) -> RunFile:
     """Raises `BadInput` that names the first wrong line and what is wrong with it."""
-    if len(text) > MAX_BYTES:
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise BadInput(f"{name} is larger than {MAX_BYTES >> 20} MB.", hint="A run file is far smaller.")
-    lines = text.removeprefix("\ufeff").split("\n")
-    head = _read(_Head, lines[0], name, 1)
+    lines = text.split("\n")
+    head, panes = _read_head(lines[0], name)
     starts = [place for place, line in enumerate(lines) if place and _PART.match(line)]
-    if not starts:
-        raise _broken(name, len(lines), "there is no answer in it")
-    if any(line.strip() for line in lines[1 : starts[0]]):
-        raise _broken(name, 2, 'an answer begins with a line as {"turn": 1, "pane": 1}')
+    stray = next((n for n, line in enumerate(lines[1 : starts[0] if starts else None], 2) if line.strip()), None)
+    if stray is not None:
+        raise _broken(name, stray, _problem(lines[stray - 1]) or 'an answer begins with a line as {"turn": 1, "pane": 1}')
     parts: list[Part] = []
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         mark = _read(_Mark, lines[start], name, start + 1)
-        if mark.pane > len(head.panes):
+        if mark.pane > len(panes):
             raise _broken(name, start + 1, f"there is no pane {mark.pane} in the first line")
-        part = Part(mark.turn - 1, mark.pane - 1, _recording(lines[start + 1 : end], name, start + 1))
-        if parts and (part.turn, part.pane) <= (parts[-1].turn, parts[-1].pane):
+        if parts and (mark.turn - 1, mark.pane - 1) <= (parts[-1].turn, parts[-1].pane):
             raise _broken(name, start + 1, "answers come in the order of turns and panes, each once")
-        parts.append(part)
-    panes = tuple(PaneSettings(pane.model, pane.settings) for pane in head.panes)
+        recording = _recording(lines[start + 1 : end], name, start + 1, last=end == len(lines))
+        parts.append(Part(mark.turn - 1, mark.pane - 1, recording))
+    if not parts:
+        raise _broken(name, len(lines), "there is no answer in it")
     votes = tuple(SavedVote(vote.turn - 1, vote.verdict, vote.judge, vote.tag, vote.blind) for vote in head.votes)
-    return RunFile(head.title, head.made_at, panes, tuple(parts), votes)
+    file = RunFile(head.title, head.made_at, panes, tuple(parts), votes)
+    for vote in votes:
+        if vote.turn >= file.turns or (vote.verdict.isdecimal() and int(vote.verdict) > len(panes)):
+            raise _broken(name, 1, f"votes: there is no turn {vote.turn + 1}, or no pane {vote.verdict} in it")
+    return file
 
 
-def _recording(lines: Sequence[str], name: str, before: int) -> Recording:
+def _read_head(line: str, name: str) -> tuple[_Head, tuple[PaneSettings, ...]]:
+    if line.startswith("\ufeff"):
+        raise _broken(name, 1, "a byte order mark stands before it; save the file as UTF-8 without one")
+    problem = _problem(line) if line.strip() else "it is empty; a run file begins with a header line"
+    if problem is not None:
+        raise _broken(name, 1, problem)
+    data = json.loads(line)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise _broken(name, 1, f'missing header: it must say "format": "{FORMAT}"')
+    if data.get("version") != VERSION:
+        raise _broken(name, 1, f"another version; this app reads version {VERSION}")
+    head: _Head = _read(_Head, line, name, 1)
+    return head, tuple(PaneSettings(pane["model"], pane["settings"]) for pane in data["panes"])
+
+
+def _recording(lines: Sequence[str], name: str, before: int, *, last: bool) -> Recording:
     """One part's recording; an error names the line of the whole file."""
+    written = [n for n, line in enumerate(lines, 1) if line.strip()]
+    if not written:
+        raise _broken(name, before, "no answer follows it")
+    wrong = next(((n, what) for n in written if (what := _problem(lines[n - 1])) is not None), None)
     try:
-        return load_recording("".join(f"{line}\n" for line in lines), name)
+        recording = load_recording("".join(f"{line}\n" for line in lines), name)
     except BadInput as error:
-        told = _LINE.sub(
-            lambda found: f"line {int(found[1]) + before}", error.message.removeprefix(f"{name} cannot be replayed: "), count=1
-        )
-        raise BadInput(f"{name} cannot be opened: {told}", hint=_MEND) from None
+        found = _LINE.fullmatch(error.message.removeprefix(f"{name} cannot be replayed: "))
+        if found is None:
+            raise
+        if wrong is None or int(found[1]) < wrong[0]:
+            wrong = int(found[1]), found[2]
+        raise _broken(name, before + wrong[0], wrong[1]) from None
+    if wrong is None and last and not _END.search(lines[written[-1] - 1]):
+        wrong = written[-1], "the file ends in the middle of this answer"
+    if wrong is not None:
+        raise _broken(name, before + wrong[0], wrong[1])
+    return recording
 
 
 def _read(kind: type[Any], line: str, name: str, number: int) -> Any:
+    problem = _problem(line)
+    if problem is not None:
+        raise _broken(name, number, problem)
     try:
         return kind.model_validate_json(line)
     except ValidationError as error:
         wrong = error.errors(include_input=False, include_url=False)[0]
-        raise _broken(name, number, f"{'.'.join(map(str, wrong['loc'])) or 'the line'}: {wrong['msg']}") from None
-    except (ValueError, RecursionError):
-        raise _broken(name, number, "not JSON") from None
+        where = ".".join(str(step + 1 if isinstance(step, int) else step) for step in wrong["loc"]) or "the line"
+        unknown = wrong["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+        raise _broken(name, number, f"{where}: {'unknown field' if unknown else wrong['msg']}") from None
+
+
+def _whole(digits: str) -> int:
+    return int(digits) if len(digits.lstrip("-")) <= 20 else _refuse(f"a number of {len(digits)} digits")  # a seed of 64 bits has 20
+
+
+def _finite(number: str) -> float:
+    return value if abs(value := float(number)) < float("inf") else _refuse(number)
+
+
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number[:40]} is out of range")
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
+
+
+def _problem(line: str) -> str | None:
+    """What is wrong with a line beyond its meaning: recording.py lets some of it through."""
+    if line.endswith("\r"):
+        return "it ends in a carriage return; save the file with line feeds alone"
+    try:
+        line.encode()
+        json.dumps(_DECODER.decode(line), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which is no character"
+    except RecursionError:
+        return "nested too deeply"
+    except json.JSONDecodeError:
+        return "a NUL character" if "\0" in line else "not JSON"
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _broken(name: str, line: int, what: str) -> BadInput:
@@ -186,19 +286,24 @@ def _broken(name: str, line: int, what: str) -> BadInput:
 def recording_of_node(node: Node, messages: tuple[Message, ...], model: str) -> Recording:
     """Of an answer whose recording is gone: its text at the times that are known, all of a kind at once."""
     timing, usage = node.timing or Timing(), node.usage or Usage()
-    at_s = timing.ttft_s or 0.0
+    request = ChatRequest(model, messages, parameters_from(node.parameters))
+    header = header_of(request, model=model, source=ONLY_THE_END, recorded_at=node.created_at)
     events: list[tuple[float, Event]] = [(0.0, Started(model))]
+    at_s = _later(0.0, timing.ttft_s)
     if node.thinking:
-        events.append((at_s, ThinkingDelta(node.thinking)))
-    at_s += timing.thinking_s or 0.0
+        events.append((at_s, ThinkingDelta(node.thinking, usage.reasoning_tokens)))
+    at_s = _later(at_s, timing.thinking_s)
     if node.content:
-        events.append((at_s, TextDelta(node.content)))
-    header = Header(node.model or model, model, messages, ONLY_THE_END, node.created_at.isoformat(timespec="seconds"))
-    if node.status in ("error",):
-        return Recording(header, tuple(events), "failed", node.error.message if node.error else None)
+        events.append((at_s, TextDelta(node.content, usage.output_tokens)))
+    if node.status == "error":
+        return Recording(header, tuple(events), "failed", (node.error.message if node.error else "") or None)
     if node.status != "done":
         return Recording(header, tuple(events), "stopped")
     known: tuple[FinishReason, ...] = ("stop", "length", "tool_calls", "content_filter")
     reason: FinishReason = next((each for each in known if each == node.finish_reason), "unknown")
-    end_s = max(at_s, timing.total_s or 0.0)
+    end_s = max(at_s, _later(0.0, timing.total_s))
     return Recording(header, (*events, (end_s, Finished(reason, usage, node.timing, node.request_id))))
+
+
+def _later(from_s: float, by_s: float | None) -> float:
+    return min(from_s + max(0.0, by_s or 0.0), _LATEST_S)

@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from backend.chat import Chat, Choices
+from backend.chat import Chat
 from backend.compare.batches import Batch, BatchStore, Cell
 from backend.compare.prompt_sets import Prompt
 from backend.engines import Access
 from backend.errors import AuthError, BackendError, BadInput, ConfigError, QuotaExhausted, StorageError, UnknownModel
 from backend.history import AnswerError
-from backend.provider import HasRegion
 from backend.run import Run
-from backend.types import Message
+from backend.types import ChatRequest, Message
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ FOR_A_PERSON = (AuthError, ConfigError, QuotaExhausted, UnknownModel)
 
 @dataclass
 class Progress:
-    """How far a batch is, by lane; `version` grows with every change. `problems` are sentences by lane."""
+    """How far a batch is, by lane. `problems` are what waits for a person, by lane."""
 
     lanes: int
     rows: int
@@ -45,7 +44,6 @@ class Progress:
     problems: dict[int, BackendError] = field(default_factory=dict)
     started_s: float = field(default_factory=time.monotonic)
     done_before: int = 0
-    version: int = 0
 
     @property
     def total(self) -> int:
@@ -61,82 +59,105 @@ class Progress:
         return (time.monotonic() - self.started_s) / new * (self.total - self.ended) if new else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """One start of one batch."""
+
+    owner: str
+    task: asyncio.Task[None]
+    progress: Progress
+
+
 @dataclass
 class BatchRunner:
-    """One for the process."""
+    """One for the process. What changes an owner's batches happens one after the other, so that two starts at once are one."""
 
     chat: Chat
     store: BatchStore
-    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _progress: dict[str, Progress] = field(default_factory=dict)
-    _owners: dict[str, str] = field(default_factory=dict)
+    _starts: dict[str, _Start] = field(default_factory=dict)
+    _changing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def begin(self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt]) -> None:
         """Stores a new batch and starts it. Raises `BadInput` where a public host has had enough."""
-        self._check(owner, batch)
-        await self.store.create(owner, batch, prompts)
-        await self.resume(owner, access, batch.id)
+        async with self._changing[owner]:
+            self._check(owner, batch)
+            await self.store.create(owner, batch, prompts)
+            await self._resume(owner, access, batch.id)
 
     async def resume(self, owner: str, access: Access, batch_id: str) -> None:
         """Starts what is missing of a batch, after a pause or a restart; nothing where it runs already."""
-        if self.runs(batch_id):
-            return
-        batch = await self.store.load(owner, batch_id)
-        self._check(owner, batch)
-        progress = await self.progress(owner, batch)
-        progress.problems.clear()
-        progress.started_s, progress.done_before = time.monotonic(), progress.ended
-        prompts = await self.store.prompts(owner, batch_id)
-        known = set(await self.store.states(owner, batch_id))
-        await self.store.set_state(owner, batch_id, "running")
-        task = asyncio.create_task(self._run(owner, access, batch, prompts, known, progress), name=f"batch {batch_id}")
-        self._tasks[batch_id], self._owners[batch_id] = task, owner
+        async with self._changing[owner]:
+            await self._resume(owner, access, batch_id)
 
     async def pause(self, owner: str, batch_id: str) -> None:
         """Ends the answers in the making, which are asked for again at the next start, and returns when they have ended."""
-        batch = await self.store.load(owner, batch_id)
-        task = self._tasks.get(batch_id)
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-        if (await self.progress(owner, batch)).ended < batch.total:
-            await self.store.set_state(owner, batch_id, "paused")
+        async with self._changing[owner]:
+            await self._pause(owner, batch_id)
 
     async def again(self, owner: str, access: Access, batch_id: str) -> None:
-        """Asks for the failed ones once more."""
-        await self.pause(owner, batch_id)
-        await self.store.forget_failed(owner, batch_id)
-        self._progress.pop(batch_id, None)
-        await self.resume(owner, access, batch_id)
+        """Asks for the failed ones once more; nothing where it runs."""
+        async with self._changing[owner]:
+            await self.store.load(owner, batch_id)
+            if not self.runs(batch_id):
+                await self.store.forget_failed(owner, batch_id)
+                await self._resume(owner, access, batch_id)
 
     async def delete(self, owner: str, batch_id: str) -> None:
-        await self.pause(owner, batch_id)
-        self._progress.pop(batch_id, None)
-        await self.store.delete(owner, batch_id)
+        async with self._changing[owner]:
+            await self._pause(owner, batch_id)
+            self._starts.pop(batch_id, None)
+            await self.store.delete(owner, batch_id)
 
     def runs(self, batch_id: str) -> bool:
-        task = self._tasks.get(batch_id)
-        return task is not None and not task.done()
+        start = self._starts.get(batch_id)
+        return start is not None and not start.task.done()
 
     async def progress(self, owner: str, batch: Batch) -> Progress:
-        """Of any batch of this owner, whether it runs or not."""
-        found = self._progress.get(batch.id)
-        if found is None or not self.runs(batch.id):
-            counts = await self.store.counts(owner, batch.id)
-            problems = found.problems if found else {}
-            found = Progress(len(batch.lanes), batch.rows, problems=problems, version=found.version + 1 if found else 0)
-            for (lane, status), number in counts.items():
-                (found.done if status == "done" else found.failed)[lane] = number
-            self._progress[batch.id] = found
+        """Of any batch of this owner: the live one while it runs, else as it is stored."""
+        start = self._starts.get(batch.id)
+        if start is not None and start.owner == owner and self.runs(batch.id):
+            return start.progress
+        found = await self._stored(owner, batch)
+        if start is not None and start.owner == owner:
+            found.problems = start.progress.problems
         return found
 
     async def aclose(self) -> None:
         """Ends all; their state says that they ran, so that they are offered to go on."""
-        for task in self._tasks.values():
+        tasks = [start.task for start in self._starts.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # ---- inside
+    async def _resume(self, owner: str, access: Access, batch_id: str) -> None:
+        if self.runs(batch_id):
+            return
+        batch = await self.store.load(owner, batch_id)
+        self._check(owner, batch)
+        progress = await self._stored(owner, batch)
+        progress.done_before = progress.ended
+        prompts = await self.store.prompts(owner, batch_id)
+        known = set(await self.store.states(owner, batch_id))
+        await self.store.set_state(owner, batch_id, "running")
+        run = self._run(owner, access, batch, prompts, known, progress)
+        self._starts[batch_id] = _Start(owner, asyncio.create_task(run, name=f"batch {batch_id}"), progress)
+
+    async def _pause(self, owner: str, batch_id: str) -> None:
+        batch = await self.store.load(owner, batch_id)
+        start = self._starts.get(batch_id)
+        if start is not None and not start.task.done():
+            start.task.cancel()
+            await asyncio.wait([start.task])
+        if (await self._stored(owner, batch)).ended < batch.total:
+            await self.store.set_state(owner, batch_id, "paused")
+
+    async def _stored(self, owner: str, batch: Batch) -> Progress:
+        found = Progress(len(batch.lanes), batch.rows)
+        for (lane, status), number in (await self.store.counts(owner, batch.id)).items():
+            (found.done if status == "done" else found.failed)[lane] = number
+        return found
+
     def _check(self, owner: str, batch: Batch) -> None:
         if not self.chat.settings.public:
             return
@@ -145,7 +166,7 @@ class BatchRunner:
                 f"{batch.total} answers are more than this public page runs at once ({MOST_ANSWERS_PUBLIC}).",
                 hint="Run the app on your own machine for larger sets.",
             )
-        if any(other != batch.id and mine == owner and self.runs(other) for other, mine in self._owners.items()):
+        if any(other != batch.id and start.owner == owner and self.runs(other) for other, start in self._starts.items()):
             raise BadInput("Another run of yours is still going.", hint="Pause it first, or wait.")
 
     async def _run(
@@ -166,7 +187,6 @@ class BatchRunner:
         except* StorageError as failed:  # what was written stays; the next start asks for the rest
             log.warning("batch %s cannot be saved: %s", batch.id, failed.exceptions[0])
             progress.problems |= dict.fromkeys(missing, StorageError("The answers cannot be saved.", hint="See the log, then resume."))
-        progress.version += 1
 
 
 @dataclass
@@ -193,7 +213,6 @@ class _Work:
         if lane in progress.problems:
             return
         progress.active[lane] += 1
-        progress.version += 1
         try:
             cell = await self._ask(row, lane)
             await self.runner.store.write(self.batch.id, [cell])
@@ -202,25 +221,20 @@ class _Work:
             progress.problems[lane] = error
         finally:
             progress.active[lane] -= 1
-            progress.version += 1
 
     async def _ask(self, row: int, lane: int) -> Cell:
         """The answer of one cell; raises only what a person has to mend."""
         prompt, choices = self.prompts[row], self.batch.lanes[lane].choices
         asked = replace(choices, system="\n\n".join(filter(None, (prompt.system.strip(), choices.system.strip()))))
+        run = Run(self.owner, self.batch.id, "", asked.model, ChatRequest(asked.model, (), asked.parameters))
         try:
-            request, provider = await self.runner.chat.prepare(self.access, self.owner, [Message("user", prompt.text)], asked)
-        except FOR_A_PERSON:
-            raise
-        except BackendError as error:
-            return _failed(row, lane, asked, error)
-        parameters = {**asked.stored(), "seed": request.parameters.seed}
-        run = Run(self.owner, self.batch.id, "", asked.model, request, region=provider.region)
-        try:
-            async with aclosing(provider.stream(request)) as events:
+            messages = [Message("user", prompt.text)]
+            run.request, provider = await self.runner.chat.prepare(self.access, self.owner, messages, asked, counted=False)
+            async with aclosing(provider.stream(run.request)) as events:
                 async for event in events:
                     run.take(event)
                     run.log.clear()  # nobody replays it, and thousands of them would be kept
+            run.region = provider.region
         except FOR_A_PERSON:
             raise
         except BackendError as error:
@@ -228,14 +242,8 @@ class _Work:
         except Exception:
             log.exception("an answer of batch %s failed in an unforeseen way", self.batch.id)
             run.end("error", BackendError("Something went wrong inside the app.", hint="The log has the details."))
-        region = provider.region if isinstance(provider, HasRegion) else None
         told = AnswerError(type(run.error).__name__, run.error.message, run.error.hint) if run.error else None
         return Cell(
-            row, lane, "error" if told else "done", run.answer.text, run.thinking.text or None, parameters, run.usage, run.timing,
-            run.finish_reason, told, region,
+            row, lane, "error" if told else "done", run.answer.text, run.thinking.text or None,
+            {**asked.stored(), "seed": run.request.parameters.seed}, run.usage, run.timing, run.finish_reason, told, run.region,
         )  # fmt: skip
-
-
-def _failed(row: int, lane: int, choices: Choices, error: BackendError) -> Cell:
-    told = AnswerError(type(error).__name__, error.message, error.hint)
-    return Cell(row, lane, "error", parameters=choices.stored(), error=told)

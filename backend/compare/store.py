@@ -12,7 +12,7 @@ from backend.chat import Choices
 from backend.compare.records import Comparison, ComparisonSummary, Pane
 from backend.errors import BadInput
 from backend.history import Store, to_the_end
-from backend.history.schema import comparisons, conversations, panes
+from backend.history.schema import comparisons, conversations, panes, storable
 
 TAKEN_OUT = -1  # the place of a pane that was removed
 
@@ -79,7 +79,7 @@ class ComparisonStore(Store):
 
 
 def _owned(owner: str, comparison_id: str) -> ColumnElement[bool]:
-    return and_(comparisons.c.id == comparison_id, comparisons.c.owner == owner)
+    return and_(comparisons.c.id == storable(comparison_id), comparisons.c.owner == owner)
 
 
 async def _save_panes(connection: AsyncConnection, comparison: Comparison) -> None:

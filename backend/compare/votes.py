@@ -53,7 +53,7 @@ class Vote:
     @property
     def winner(self) -> int | None:
         """The place of the best, from 0."""
-        return int(self.verdict) - 1 if self.verdict.isdecimal() else None
+        return None if self.verdict in (TIE, BAD) else int(self.verdict) - 1
 
 
 def subject_of(answers: Sequence[Contestant]) -> str:
@@ -63,7 +63,7 @@ def subject_of(answers: Sequence[Contestant]) -> str:
 
 def checked(verdict: str, contestants: int) -> str:
     """Raises `BadInput` for a verdict that this many contestants cannot get."""
-    if verdict in (TIE, BAD) or (verdict.isdecimal() and 1 <= int(verdict) <= contestants):
+    if verdict in (TIE, BAD, *map(str, range(1, contestants + 1))):
         return verdict
     raise BadInput(f"{verdict!r} is no verdict on {contestants} answers.", hint="Vote for one of the panes, a tie, or all bad.")
 
@@ -154,13 +154,13 @@ def to_csv(given: Sequence[Vote]) -> str:
     for vote in given:
         row: list[object] = [
             datetime.fromtimestamp(vote.created_at_s, UTC).isoformat(timespec="seconds"),
-            vote.judge or "person",
+            _cell(vote.judge) or "person",
             vote.blind,
         ]
         row += [_cell(vote.tag), _cell(vote.prompt), vote.verdict, _cell(vote.reason)]
         for each in vote.contestants:
             row += [_cell(each.model), json.dumps(each.parameters, ensure_ascii=False), *(each.figures.get(name, "") for name in figures)]
-        writer.writerow(row)
+        writer.writerow(row + [""] * (7 + len(columns) - len(row)))
     return text.getvalue()
 
 

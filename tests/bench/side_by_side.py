@@ -23,8 +23,9 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ WATCH = """([whole, panes]) => {
   });
   look();
 }"""
+FROM_NOW = "() => { window.blockedMs = 0; window.worstMs = 0; }"  # not what opening the page and setting it up took
 BLOCKED = "() => ({ blocked: window.blockedMs, worst: window.worstMs })"
 
 
@@ -78,17 +80,50 @@ def prompt_of(number: int, words: int, rate: float) -> str:
     return f"pane {number} [[think:0]] [[words:{words}]] [[rate:{rate:g}]]"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is sent to how many panes; only the `watched` ones are waited for, each of `words` at `rate`."""
+
+    prompts: Sequence[str]
+    watched: Sequence[int]
+    words: int
+    rate: float
+
+    @property
+    def due_s(self) -> float:
+        """When the last word is due, after sending."""
+        return FIRST_TOKEN_S + self.words / self.rate
+
+
+def warm(rate: float) -> Asked:
+    return Asked([prompt_of(1, WARM_WORDS, rate)], [1], WARM_WORDS, rate)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of it: Unix times, by pane; a pane that was given up is missing in `at_s`. `blocked` is empty for a page given up."""
+
+    asked: Asked
+    sent_s: float
+    at_s: dict[int, float]
+    runs: dict[int, dict[str, Any]]
+    blocked: str
+
+    def late_s(self, pane: int) -> float:
+        """From the emulator's last token of a pane to its last word on screen."""
+        return self.at_s[pane] - float(self.runs[pane]["last_token_at_s"])
+
+    def taken_s(self, pane: int) -> float | None:
+        """From sending to a pane's last word on screen."""
+        return self.at_s[pane] - self.sent_s if pane in self.at_s else None
+
+
 def runs_of(engine: str) -> dict[int, dict[str, Any]]:
-    """The newest run of each pane, by its number, with what was asked for beside it."""
+    """The emulator's newest run of each pane, by its number."""
     state = httpx2.get(f"{engine}/mock/state").json()
     runs = {run["id"]: run for run in state["runs"]}
-    found = {}
-    for request in state["requests"]:
-        text = json.dumps(request["body"]["messages"])
-        number, words = re.search(r"pane (\d)", text), re.search(r"\[\[words:(\d+)\]\]", text)
-        if number and words:
-            found[int(number[1])] = {**runs[request["id"]], "words": int(words[1])}
-    return found
+    numbers = {request["id"]: re.search(r"pane (\d)", json.dumps(request["body"]["messages"])) for request in state["requests"]}
+    return {int(number[1]): runs[which] for which, number in numbers.items() if number}
 
 
 class Screen:
@@ -140,43 +175,49 @@ def compared(browser: Browser, url: str, prompts: Sequence[str], most: int) -> P
     return page
 
 
-def ours(browser: Browser, url: str, engine: str, prompts: Sequence[str], watched: Sequence[int], words: int, rate: float) -> dict[str, Any]:
-    """Asks all panes; when the `watched` ones, of `words` at `rate`, had their last token and were on screen."""
-    page = compared(browser, url, prompts, words + 100)
-    screen = Screen(page, [(n, f"#pane-{n} .answer", f"#pane-{n} .pane-body") for n in watched], words)
+def ours(browser: Browser, url: str, engine: str, asked: Asked) -> Seen:
+    page = compared(browser, url, asked.prompts, asked.words + 100)
+    screen = Screen(page, [(n, f"#pane-{n} .answer", f"#pane-{n} .pane-body") for n in asked.watched], asked.words)
     page.locator("#compare-prompt textarea").fill("all at once")
+    page.evaluate(FROM_NOW)
     sent_s = time.time()
     page.locator("#compare-prompt textarea").press("Enter")
-    screen.wait(sent_s + FIRST_TOKEN_S + words / rate + OUR_LIMIT_S)
-    runs = runs_of(engine)
-    for n in watched:
+    screen.wait(sent_s + asked.due_s + OUR_LIMIT_S)
+    runs = checked(runs_of(engine), asked.watched, asked.words)
+    for n in set(asked.watched) - set(screen.at_s):
+        shown = page.locator(f"#pane-{n} .answer").last.inner_text().split()
+        raise RuntimeError(
+            f"pane {n} shows {len(shown)} words of {asked.words}, or not their end, {OUR_LIMIT_S:.0f} s after the last was due"
+        )
+    seen = Seen(asked, sent_s, screen.at_s, runs, blocked(page.evaluate(BLOCKED)))
+    page.close()
+    return seen
+
+
+def checked(runs: dict[int, dict[str, Any]], panes: Iterable[int], words: int) -> dict[int, dict[str, Any]]:
+    """`runs`, if the emulator sent these panes what was asked for."""
+    for n in panes:
         if n not in runs or runs[n]["tokens_sent"] < words:
             raise RuntimeError(f"the emulator sent pane {n} fewer tokens than {words}: {runs.get(n)}")
-        if n not in screen.at_s:
-            shown = page.evaluate("(s) => [...document.querySelectorAll(s)].map((e) => e.innerText.split(/\\s+/).length)", f"#pane-{n} .answer")
-            raise RuntimeError(f"pane {n} shows {shown} words of {words} (or not their end) {OUR_LIMIT_S:.0f} s after the last was due")
-    found = {"sent_s": sent_s, "at_s": screen.at_s, "runs": runs, **page.evaluate(BLOCKED)}
-    page.close()
-    return found
+    return runs
 
 
 # ---- FastChat's loop
-def theirs(browser: Browser, url: str, engine: str, prompts: Sequence[str], watched: Sequence[int], words: int, rate: float, limit_s: float) -> dict[str, Any]:
-    """Likewise over the bare app; a pane that is not on screen in time is missing in `at_s`."""
+def theirs(browser: Browser, url: str, engine: str, asked: Asked, limit_s: float) -> Seen:
+    """Likewise over the bare app."""
     page = opened(browser, url)
-    screen = Screen(page, [(n, f"#side-{n} .bot", "") for n in watched], words)
-    page.locator("textarea").first.fill(" | ".join(prompts))
+    screen = Screen(page, [(n, f"#side-{n} .bot", "") for n in asked.watched], asked.words)
+    page.locator("textarea").first.fill(" | ".join(asked.prompts))
+    page.evaluate(FROM_NOW)
     sent_s = time.time()
     page.locator("textarea").first.press("Enter")
-    screen.wait(sent_s + FIRST_TOKEN_S + words / rate + limit_s)
-    found: dict[str, Any] = {"sent_s": sent_s, "at_s": screen.at_s, "runs": runs_of(engine)}
-    short = [n for n in screen.at_s if found["runs"][n]["tokens_sent"] < words]
-    if short:
-        raise RuntimeError(f"the emulator sent sides {short} fewer tokens than {words}: {found['runs']}")
-    if len(screen.at_s) == len(watched):  # else the page may answer nothing
-        found |= page.evaluate(BLOCKED)
-        page.close()
-    return found
+    screen.wait(sent_s + asked.due_s + limit_s)
+    runs = checked(runs_of(engine), screen.at_s, asked.words)
+    if len(screen.at_s) < len(asked.watched):
+        return Seen(asked, sent_s, screen.at_s, runs, "")  # the page may answer nothing any more
+    seen = Seen(asked, sent_s, screen.at_s, runs, blocked(page.evaluate(BLOCKED)))
+    page.close()
+    return seen
 
 
 # ---- the measurements
@@ -190,65 +231,68 @@ def chromium() -> Iterator[Browser]:
 
 
 def four(told: argparse.Namespace) -> None:
-    words, rate, panes = told.words, told.rate, range(1, PANES + 1)
-    prompts = [prompt_of(n, words, rate) for n in panes]
-    name = f"{PANES} panes at {rate:g} words a second, {words} words each"
-    due_s = FIRST_TOKEN_S + words / rate
+    panes = range(1, PANES + 1)
+    asked = Asked([prompt_of(n, told.words, told.rate) for n in panes], panes, told.words, told.rate)
+    name = f"{PANES} panes at {told.rate:g} words a second, {told.words} words each"
     with emulator(first_token_s=FIRST_TOKEN_S) as engine, the_page(engine) as url, chromium() as browser:
-        ours(browser, url, engine, [prompt_of(1, WARM_WORDS, rate)], [1], WARM_WORDS, rate)
-        found = ours(browser, url, engine, prompts, panes, words, rate)
-    late = [found["at_s"][n] - found["runs"][n]["last_token_at_s"] for n in panes]
-    ended_s = max(found["runs"][n]["last_token_at_s"] for n in panes) - found["sent_s"]
+        ours(browser, url, engine, warm(told.rate))
+        seen = ours(browser, url, engine, asked)
+    late = ", ".join(f"{seen.late_s(n):.2f}" for n in panes)
+    shown_s = max(seen.at_s.values()) - seen.sent_s
+    sent_s = max(seen.runs[n]["last_token_at_s"] for n in panes) - seen.sent_s
     print(
-        f"{name}, page: last word on screen {', '.join(f'{s:.2f}' for s in late)} s after the emulator's last token of that pane "
-        f"(aim 1); {max(found['at_s'].values()) - found['sent_s']:.2f} s after sending, the emulator's last {ended_s:.2f}, planned {due_s:.2f}; {blocked(found)}",
+        f"{name}, page: last word on screen {late} s after the emulator's last token of that pane (aim 1); all on screen {shown_s:.2f} s "
+        f"after sending, all sent by the emulator after {sent_s:.2f}, planned {asked.due_s:.2f}; {seen.blocked}",
         flush=True,
     )
     with emulator(first_token_s=FIRST_TOKEN_S) as engine, bare_gradio(f"sides-{PANES}", engine) as url, chromium() as browser:
-        theirs(browser, url, engine, [prompt_of(1, WARM_WORDS, rate)], [1], WARM_WORDS, rate, told.bare_limit)
-        found = theirs(browser, url, engine, prompts, panes, words, rate, told.bare_limit)
-    said = []
-    for n in panes:
-        at_s, last_s = found["at_s"].get(n), found["runs"].get(n, {}).get("last_token_at_s")
-        behind = f" ({at_s - found['sent_s'] - due_s:.1f} after it was due)" if at_s else ""
-        said.append(f"{at_s - last_s:.2f} s{behind}" if at_s and last_s else f"not on screen {told.bare_limit:.0f} s after it was due")
-    print(f"{name}, FastChat's loop: after the emulator's last token of that pane {'; '.join(said)}{blocked_if(found)}", flush=True)
+        theirs(browser, url, engine, warm(told.rate), told.bare_limit)
+        seen = theirs(browser, url, engine, asked, told.bare_limit)
+    late = "; ".join(told_of(seen, n, told.bare_limit) for n in panes)
+    print(f"{name}, FastChat's loop: last word on screen {late}{'; ' if seen.blocked else ''}{seen.blocked}", flush=True)
 
 
-def blocked_if(found: dict[str, Any]) -> str:
-    return f"; {blocked(found)}" if "blocked" in found else ""
+def told_of(seen: Seen, pane: int, limit_s: float) -> str:
+    taken_s = seen.taken_s(pane)
+    if taken_s is None:
+        return f"not on screen {limit_s:.0f} s after it was due"
+    return f"{seen.late_s(pane):.2f} s after the last token, {taken_s - seen.asked.due_s:.1f} s after it was due"
 
 
 def paced(told: argparse.Namespace) -> None:
-    words, rate = told.words, told.rate
-    slow_words = max(2, round(SLOW_FOR * SLOW_RATE * (FIRST_TOKEN_S + words / rate)))
-    prompts = [prompt_of(1, words, rate), prompt_of(2, slow_words, SLOW_RATE)]
-    name = f"a pane of {words} words at {rate:g} a second beside one of {slow_words} at {SLOW_RATE:g}"
+    alone = Asked([prompt_of(1, told.words, told.rate)], [1], told.words, told.rate)
+    slow_words = max(2, round(SLOW_FOR * SLOW_RATE * alone.due_s))
+    both = replace(alone, prompts=[*alone.prompts, prompt_of(2, slow_words, SLOW_RATE)])
+    name = f"a pane of {told.words} words at {told.rate:g} a second beside one of {slow_words} at {SLOW_RATE:g}"
     with emulator(first_token_s=FIRST_TOKEN_S) as engine, the_page(engine) as url, chromium() as browser:
-        ours(browser, url, engine, [prompt_of(1, WARM_WORDS, rate)], [1], WARM_WORDS, rate)
-        alone = ours(browser, url, engine, prompts[:1], [1], words, rate)
-        both = ours(browser, url, engine, prompts, [1], words, rate)
-    if both["runs"][2]["state"] != "streaming":
-        raise RuntimeError(f"the slow pane had ended before the fast one: {both['runs'][2]}")
-    print(f"{name}, page: {compare(alone, both, told)} (aim 1.1)", flush=True)
+        _, *seen = [ours(browser, url, engine, asked) for asked in (warm(told.rate), alone, both)]
+    if seen[1].runs[2]["state"] != "streaming":
+        raise RuntimeError(f"the slow pane had ended before the fast one: {seen[1].runs[2]}")
+    print(f"{name}, page: {compare(seen[0], seen[1], OUR_LIMIT_S)} (aim 1.1)", flush=True)
+    seen = []
     with emulator(first_token_s=FIRST_TOKEN_S) as engine, bare_gradio("sides-2", engine) as url:
-        with chromium() as browser:
-            theirs(browser, url, engine, [prompt_of(1, WARM_WORDS, rate)], [1], WARM_WORDS, rate, told.bare_limit)
-            alone = theirs(browser, url, engine, prompts[:1], [1], words, rate, told.bare_limit)
-        with chromium() as browser:
-            both = theirs(browser, url, engine, prompts, [1], words, rate, told.bare_limit)
-    print(f"{name}, FastChat's loop: {compare(alone, both, told)}", flush=True)
+        for asked in (alone, both):
+            with chromium() as browser:
+                theirs(browser, url, engine, warm(told.rate), told.bare_limit)
+                seen.append(theirs(browser, url, engine, asked, told.bare_limit))
+    print(f"{name}, FastChat's loop: {compare(seen[0], seen[1], told.bare_limit)}", flush=True)
 
 
-def compare(alone: dict[str, Any], both: dict[str, Any], told: argparse.Namespace) -> str:
+def compare(alone: Seen, both: Seen, limit_s: float) -> str:
     """The fast pane alone and beside the slow one, from sending to its last word on screen."""
-    given_up_s = FIRST_TOKEN_S + told.words / told.rate + told.bare_limit
-    taken = [found["at_s"][1] - found["sent_s"] if 1 in found["at_s"] else None for found in (alone, both)]
-    words = [f"{s:.2f} s" if s is not None else f"not on screen {given_up_s:.0f} s" for s in taken]
-    ratio = "" if taken[0] is None else f" = {taken[1] / taken[0]:.2f} x" if taken[1] else f" = more than {given_up_s / taken[0]:.2f} x"
-    run = both["runs"][1]
-    last = f"{run['last_token_at_s'] - both['sent_s']:.2f} s" if run["tokens_sent"] >= told.words else f"not yet, {run['tokens_sent']} tokens"
-    return f"its last word on screen {words[1]} after sending, alone {words[0]}{ratio}; its last token from the emulator: {last}"
+    given_up_s = alone.asked.due_s + limit_s
+    alone_s, both_s = alone.taken_s(1), both.taken_s(1)
+    words = [f"not on screen {given_up_s:.0f} s" if s is None else f"on screen {s:.2f} s" for s in (both_s, alone_s)]
+    ratio = ""
+    if alone_s is not None:
+        ratio = f": more than {given_up_s / alone_s:.2f} x" if both_s is None else f": {both_s / alone_s:.2f} x"
+    run = both.runs[1]
+    sent = (
+        f"{run['last_token_at_s'] - both.sent_s:.2f} s after"
+        if run["tokens_sent"] >= both.asked.words
+        else f"{run['tokens_sent']} words only"
+    )
+    return f"the fast one's last word {words[0]} after sending, alone {words[1]} after{ratio}; the emulator had sent it {sent}"
 
 
 # ---- visitors
@@ -298,11 +342,17 @@ def visitors(told: argparse.Namespace) -> None:
     with emulator(rate=VISITOR_RATE, first_token_s=FIRST_TOKEN_S) as engine, the_page(engine) as url:
         found, last_token_s = asyncio.run(compared_at_once(url, engine, count))
     sent = f"; the emulator's last token after {last_token_s:.2f} s = {last_token_s / IDEAL_S:.2f} x (aim 1.3)"
-    print(f"{count} visitors with {PANES} panes each at {VISITOR_RATE} tokens a second, page + emulator: {ends(found, IDEAL_S)}{sent}", flush=True)
+    print(
+        f"{count} visitors with {PANES} panes each at {VISITOR_RATE} tokens a second, page + emulator: {ends(found, IDEAL_S)}{sent}",
+        flush=True,
+    )
     size = THINKING + ANSWER
     with bare_gradio("handler") as url:
         found = asyncio.run(load(url, "textbox", f"{size} {VISITOR_RATE}", PANES * count, ("token0",)))
-    print(f"{PANES * count} streams at {VISITOR_RATE} tokens a second, bare handler, no engine: {ends(found, size / VISITOR_RATE)}", flush=True)
+    print(
+        f"{PANES * count} streams at {VISITOR_RATE} tokens a second, bare handler, no engine: {ends(found, size / VISITOR_RATE)}",
+        flush=True,
+    )
 
 
 def ends(found: Sequence[tuple[float, float]], ideal_s: float) -> str:

@@ -170,6 +170,19 @@ def test_settings_that_name_no_model_are_a_pane_without_one(stored):
     assert pane_from(stored).choices == Choices("", GenerationParameters())
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"temperature": "warm"}, {"temperature": [1]}, {"seed": "7"}, {"top_k": True}, {"thinking_budget": {}}, {"stop": 5},
+        {"stop": [1]}, {"extra": 5}, {"enable_thinking": "no"}, {"system": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_of_a_wrong_kind_are_passed_over(wrong):  # they come from browsers and from files that others made
+    choices = pane_from({"model": "a:1", "top_p": 0.5, **wrong}).choices
+    assert choices == Choices("a:1", GenerationParameters(top_p=0.5))
+
+
 # ---------------------------------------------------------------- turns
 def chat(asked: Pane, *turns: tuple[str, str | None], status: str = "done") -> Conversation:
     """Of questions and answers (`None`: there is none); `status` is that of the last turn."""

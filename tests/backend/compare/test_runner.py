@@ -263,7 +263,7 @@ async def test_a_pause_in_the_middle_loses_and_doubles_nothing(online, emulator)
 async def test_a_killed_process_loses_and_doubles_nothing(online, emulator):
     killed = await online()
     batch, prompts = await stuck_in_the_middle(killed, emulator)
-    tasks = list(killed.runner._tasks.values())
+    tasks = [start.task for start in killed.runner._starts.values()]
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
@@ -707,7 +707,7 @@ def test_without_a_pace_nothing_is_said_of_what_is_left(done):
     assert Progress(1, 10, done=Counter({0: done}), done_before=done).left_s() is None
 
 
-async def test_progress_counts_by_lane_and_every_change_is_news(house, engine):
+async def test_progress_counts_by_lane_and_is_one_and_the_same_while_it_runs(house, engine):
     engine.hold("dashscope:x")
     prompts = prompts_of(4)
     engine.failing[prompts[1].text] = ContentFiltered("Refused.", hint="-")
@@ -717,13 +717,10 @@ async def test_progress_counts_by_lane_and_every_change_is_news(house, engine):
     await until(lambda: progress.ended == 4)
     assert (progress.done, progress.failed, progress.active) == (Counter({1: 3}), Counter({1: 1}), Counter({0: AT_ONCE, 1: 0}))
     assert await house.progress(batch) is progress, "one and the same while it runs"
-    seen = progress.version
     engine.release()
     await house.to_the_end(batch)
-    assert progress.version > seen
     after = await house.progress(batch)
     assert (after.done, after.failed, after.ended, after.active.total()) == (Counter({0: 3, 1: 3}), Counter({0: 1, 1: 1}), 8, 0)
-    assert after.version > progress.version
 
 
 async def test_a_resumed_batch_counts_what_was_there_before(house, engine):
