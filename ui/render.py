@@ -156,11 +156,12 @@ def trace_summary(node: Node) -> str:
     return "".join(parts)
 
 
-def answer_parts(node: Node, *, trace_class: str = "trace") -> list[str]:
-    """A finished answer's folded trace, text and what there is to say about a missing one."""
+def answer_parts(node: Node, *, trace_class: str = "trace", plain: bool = False) -> list[str]:
+    """A finished answer's folded trace, text and what there is to say about a missing one. `plain`: nothing of times and counts."""
     parts = []
     if node.thinking:
-        parts.append(f"<details class='{trace_class}'><summary>{trace_summary(node)}</summary><div class='trace-body'></div></details>")
+        summary = f"<b>{esc(W.thought_unknown)}</b>" if plain else trace_summary(node)
+        parts.append(f"<details class='{trace_class}'><summary>{summary}</summary><div class='trace-body'></div></details>")
     if node.content.strip():
         parts.append(f"<div class='answer' dir='auto' data-testid='bot'>{to_html(node.content)}</div>")
     elif node.status == "stopped":

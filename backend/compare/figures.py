@@ -71,7 +71,8 @@ def figures_of(node: Node, capabilities: Capabilities | None) -> dict[str, float
         "cost": cost[0] if cost else None,
         "seed": node.parameters.get("seed"),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    # of a chat that somebody else's file brought, a seed may be anything
+    return {name: value for name, value in found.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
 def contestant(node: Node, capabilities: Capabilities | None) -> Contestant:

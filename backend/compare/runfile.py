@@ -30,7 +30,17 @@ from backend.recording import MAX_BYTES, Recording, header_of
 from backend.recording import dumps as dump_recording
 from backend.recording import loads as load_recording
 from backend.types import (
-    ChatRequest, Event, Finished, FinishReason, GenerationParameters, Message, Started, TextDelta, ThinkingDelta, Timing, Usage,
+    ChatRequest,
+    Event,
+    Finished,
+    FinishReason,
+    GenerationParameters,
+    Message,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    Timing,
+    Usage,
 )  # fmt: skip
 
 FORMAT, VERSION = "qwen-playground-comparison", 1

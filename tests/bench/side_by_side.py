@@ -249,14 +249,14 @@ def four(told: argparse.Namespace) -> None:
         theirs(browser, url, engine, warm(told.rate), told.bare_limit)
         seen = theirs(browser, url, engine, asked, told.bare_limit)
     late = "; ".join(told_of(seen, n, told.bare_limit) for n in panes)
-    print(f"{name}, FastChat's loop: last word on screen {late}{'; ' if seen.blocked else ''}{seen.blocked}", flush=True)
+    print(f"{name}, FastChat's loop: last word {late}{'; ' if seen.blocked else ''}{seen.blocked}", flush=True)
 
 
 def told_of(seen: Seen, pane: int, limit_s: float) -> str:
     taken_s = seen.taken_s(pane)
     if taken_s is None:
         return f"not on screen {limit_s:.0f} s after it was due"
-    return f"{seen.late_s(pane):.2f} s after the last token, {taken_s - seen.asked.due_s:.1f} s after it was due"
+    return f"on screen {seen.late_s(pane):.2f} s after the last token, {taken_s - seen.asked.due_s:.1f} s after it was due"
 
 
 def paced(told: argparse.Namespace) -> None:

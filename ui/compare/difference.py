@@ -34,6 +34,11 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFC", text))
 
 
+def word_count(text: str) -> int:
+    """Words, not signs; each character of a script without spaces counts."""
+    return sum(any(sign.isalnum() for sign in word) for word in words_of(text))
+
+
 def difference(left: str, right: str) -> Difference:
     """Word-level difference of two plain texts."""
     ours, theirs = words_of(left), words_of(right)
@@ -68,7 +73,7 @@ def diff_view(left: tuple[str, str], right: tuple[str, str]) -> str:
     if found.same_share == 1.0 and found.left == found.right:
         note = W.diff_same
     else:
-        note = W.diff_share.format(share=f"{100 * found.same_share:.0f}")
+        note = W.diff_share.format(share=f"{min(99, round(100 * found.same_share))}")  # 100 is said of equal texts only
     note += " " + W.diff_cut.format(n=f"{MOST_WORDS:,}") if found.cut else ""
     columns = "".join(
         f"<div class='diff-side' dir='auto'><h6>{html.escape(name)}</h6><div class='diff-text'>{body}</div></div>"

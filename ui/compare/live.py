@@ -38,9 +38,18 @@ class PaneView(LiveView):
             value["foot"] = "" if hidden else foot(node_of(run), self._capabilities, waits=self._waits)
             if run.error is not None:
                 value["error"] = error(run.error.message, run.error.hint, type(run.error).__name__, hidden=hidden)
-        elif hidden and value["wait"]:
-            value["wait"] = W.states[run.state]
+        if hidden:
+            value |= {"status": W.states[run.state], "wait": W.states[run.state] if value["wait"] else "", **self._plain(value)}
         return value
+
+    @staticmethod
+    def _plain(value: dict[str, Any]) -> dict[str, Any]:
+        """A trace without its times and counts."""
+        thinking = value["thinking"]
+        if thinking is None:
+            return {}
+        label = W.thought_unknown if thinking["done"] else W.thinking
+        return {"thinking": {**thinking, "label": label, "count": "", "of": "", "share": None}}
 
 
 async def follow(

@@ -8,7 +8,7 @@ from backend import PERSON, Ballot, Contestant, Standing, Vote, agreement, duels
 from ui.render import esc
 from ui.text import WORDS as W
 
-NO_TAG = "-"
+NO_TAG = " none"  # no tag can be that: white space at its ends is taken off
 
 
 def contestant_name(contestant: Contestant, *, settings: bool) -> str:
@@ -111,7 +111,7 @@ def _agreement(people: Sequence[Vote], judged: Sequence[Vote]) -> str:
     for vote in judged:
         person = said.get(vote.subject)
         if person is not None:
-            pairs.append((_named(person), _named(vote)))
+            pairs.append((person.verdict, _as_seen_by(person, vote)))
     found = agreement(pairs)
     if found.share is None or found.interval is None:
         return ""
@@ -123,6 +123,9 @@ def _agreement(people: Sequence[Vote], judged: Sequence[Vote]) -> str:
     return f"<p class='agreement'>{esc(sentence)}</p>"
 
 
-def _named(vote: Vote) -> str:
-    """The verdict as the answer that won, since the two may have seen them in different orders."""
-    return vote.verdict if vote.winner is None else vote.contestants[vote.winner].answer_id
+def _as_seen_by(person: Vote, vote: Vote) -> str:
+    """A verdict by the person's numbers: the two may have seen the answers in different orders."""
+    if vote.winner is None:
+        return vote.verdict
+    best = vote.contestants[vote.winner].answer_id
+    return next((str(place + 1) for place, each in enumerate(person.contestants) if each.answer_id == best), "-")

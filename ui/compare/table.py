@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from backend import FIGURES, Capabilities, Node, best, figures_of
+from ui.compare.difference import word_count
 from ui.render import count, esc, seconds
 from ui.runcard import SIGNS
 from ui.text import WORDS as W
@@ -45,7 +46,7 @@ def rows_of(columns: Sequence[Column]) -> list[Row]:
         marked = frozenset() if mixed else _alike(cells, best(known, figure.better))
         spread = _spread(list(known.values())) if figure.better and not mixed else ""
         rows.append(Row(figure.name, cells, marked, spread, W.figures[figure.name]))
-    words = tuple(count(len(column.node.content.split())) if column.node else "-" for column in columns)
+    words = tuple(count(word_count(column.node.content)) if column.node else "-" for column in columns)
     rows.append(Row("words", words, label=W.figures["words"]))
     return rows
 
