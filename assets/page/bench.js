@@ -34,6 +34,7 @@ function draw() {
 function look(more) { asked = { ...asked, ...more, view }; trigger('look', asked); }
 playground.lookAgain = () => { if (['diff', 'table', 'results'].includes(view)) look(); };
 function show(name) {
+  if (view === 'thinking' && name !== 'thinking') for (const d of root.querySelectorAll('details.trace')) d.open = false;
   view = name; by('#compare').dataset.view = name;
   for (const b of document.querySelectorAll('#vote-row [data-view]')) b.setAttribute('aria-pressed', String(b.dataset.view === name));
   if (name === 'thinking') for (const d of root.querySelectorAll('details.trace')) d.open = true;

@@ -1,27 +1,33 @@
-// Text in the making, in one place of the page: a trace as plain text of which only what is new is appended, and an answer as
-// finished blocks (HTML that the server escaped) and a plain tail. Used by the chat and by each pane of a comparison.
+// Text in the making, in one place of the page: a trace as plain text, and an answer as finished blocks (HTML that the server escaped)
+// and a plain tail. Used by the chat and by each pane of a comparison.
 window.playground.Growing = class {
-  static PIECE = 4000; // characters in one element: the browser lays out again only the last one
   constructor({ trace, frozen, tail }) {
-    Object.assign(this, { trace, frozen, tail, shown: '', count: 0, piece: null, follow: true });
+    Object.assign(this, { trace, frozen, count: 0, follow: true, thought: new playground.Pieces(trace, 4000), rest: new playground.Pieces(tail, 1000) });
     trace.addEventListener('scroll', () => { this.follow = trace.scrollHeight - trace.scrollTop - trace.clientHeight < 24; });
   }
   think(all) {
-    const { PIECE } = playground.Growing;
-    if (!all.startsWith(this.shown)) this.forget();
-    let rest = all.slice(this.shown.length);
-    while (rest) {
-      if (!this.piece || this.piece.length >= PIECE) { this.piece = document.createTextNode(''); const span = document.createElement('span'); span.append(this.piece); this.trace.append(span); }
-      const part = rest.slice(0, PIECE - this.piece.length) || rest; this.piece.appendData(part); rest = rest.slice(part.length);
-    }
-    this.shown = all;
+    this.thought.show(all);
     if (this.follow && !this.trace.hidden) this.trace.scrollTop = this.trace.scrollHeight;
   }
-  forget() { this.trace.textContent = ''; this.shown = ''; this.piece = null; }
+  forget() { this.thought.show(''); }
   answer(blocks, tail) {
     if (blocks.length < this.count) { this.frozen.textContent = ''; this.count = 0; }
     for (; this.count < blocks.length; this.count++) { const d = document.createElement('div'); d.innerHTML = blocks[this.count]; this.frozen.append(d); }
-    if (this.tail.textContent !== tail) this.tail.textContent = tail;
+    this.rest.show(tail);
+  }
+};
+// Plain text that mostly grows: only what is new is appended, in pieces of `size` characters, of which the browser lays out the last again.
+window.playground.Pieces = class {
+  constructor(box, size) { Object.assign(this, { box, size, shown: '', last: null }); }
+  show(all) {
+    if (all === this.shown) return;
+    if (!all.startsWith(this.shown)) { this.box.textContent = ''; this.shown = ''; this.last = null; }
+    let rest = all.slice(this.shown.length);
+    while (rest) {
+      if (!this.last || this.last.length >= this.size) { this.last = document.createTextNode(''); const span = document.createElement('span'); span.append(this.last); this.box.append(span); }
+      const part = rest.slice(0, this.size - this.last.length) || rest; this.last.appendData(part); rest = rest.slice(part.length);
+    }
+    this.shown = all;
   }
 };
 // The head of a trace in the making: label, count, budget meter.

@@ -62,7 +62,7 @@ class Visitor:
         return component["props"].get("elem_id") == target or (target == "textbox" and component["type"] == "textbox")
 
     def _fires(self, target: int, event: str) -> bool:
-        return event in ("begun", "over") or (event == "change" and self._is("composer", target))
+        return (event in ("begun", "over") and self._is("live", target)) or (event == "change" and self._is("composer", target))
 
     def _inputs(self, dependency: dict[str, Any]) -> list[Any]:
         components = [self._components[number] for number in dependency["inputs"]]
