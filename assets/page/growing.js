@@ -25,7 +25,9 @@ window.playground.Pieces = class {
     let rest = all.slice(this.shown.length);
     while (rest) {
       if (!this.last || this.last.length >= this.size) { this.last = document.createTextNode(''); const span = document.createElement('span'); span.append(this.last); this.box.append(span); }
-      const part = rest.slice(0, this.size - this.last.length) || rest; this.last.appendData(part); rest = rest.slice(part.length);
+      let cut = Math.max(1, this.size - this.last.length);
+      if (/[\uD800-\uDBFF]/.test(rest[cut - 1])) cut += 1; // both halves of a sign stay together
+      this.last.appendData(rest.slice(0, cut)); rest = rest.slice(cut);
     }
     this.shown = all;
   }

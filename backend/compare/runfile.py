@@ -18,12 +18,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from backend.chat import parameters_from
 from backend.compare.records import MOST_PANES
+from backend.compare.votes import BAD, TIE
 from backend.errors import BadInput
 from backend.history import Node
 from backend.recording import MAX_BYTES, Recording, header_of
@@ -41,16 +42,17 @@ from backend.types import (
     ThinkingDelta,
     Timing,
     Usage,
-)  # fmt: skip
+)
 
 FORMAT, VERSION = "qwen-playground-comparison", 1
 MOST_TURNS = 200
 ONLY_THE_END = "Only the end result was kept, not its pace: text comes at the times of its parts."
-_LATEST_S = 999_999.0  # recording.py takes no later offset
+_LARGEST = 1e20  # a seed of 64 bits is below it
 _SAYS = re.compile(rf'"format"\s*:\s*"{FORMAT}"')  # inside a text the quotes would be escaped
 _PART = re.compile(r'\s*\{\s*"(turn|pane)"\s*:')
 _END = re.compile(r'"event"\s*:\s*"(Finished|Stopped|Failed)"')
 _LINE = re.compile(r"line (\d+): (.*)\.", re.DOTALL)
+_STRICT = ConfigDict(extra="forbid", strict=True)  # holds for dataclasses inside, too
 _MEND = "Choose a run file that was saved here, as it was saved."
 
 
@@ -99,7 +101,7 @@ class RunFile:
 
 def _plain(extra: Mapping[str, Any]) -> dict[str, Any]:
     """What of it is no text and can be read back."""
-    return {k: v for k, v in extra.items() if v is None or (isinstance(v, bool | int | float) and abs(v) < 1e20)}
+    return {k: v for k, v in extra.items() if v is None or (isinstance(v, bool | int | float) and abs(v) < _LARGEST)}
 
 
 def _all_plain(extra: dict[str, Any]) -> dict[str, Any]:
@@ -108,43 +110,30 @@ def _all_plain(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
 @dataclass(frozen=True, slots=True)
 class _Settings(GenerationParameters):
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     extra: Annotated[dict[str, Any], AfterValidator(_all_plain)] = field(default_factory=dict)
     system: str = ""
     resend_thinking: bool = False
 
 
-class _Pane(_Strict):
+class _Pane(BaseModel, **_STRICT):
     model: str
     settings: _Settings
 
 
-class _Vote(_Strict):
-    turn: Annotated[int, Field(ge=1, le=MOST_TURNS)]
-    verdict: Literal["1", "2", "3", "4", "tie", "bad"]
-    judge: str = ""
-    tag: str = ""
-    blind: bool = False
-
-
-class _Head(_Strict):
+class _Head(BaseModel, **_STRICT):
     format: str
     version: int
     title: str
     made_at: str
     panes: Annotated[list[_Pane], Field(min_length=1, max_length=MOST_PANES)]
-    votes: list[_Vote] = []
+    votes: list[SavedVote] = []
 
 
-class _Mark(_Strict):
+class _Mark(BaseModel, **_STRICT):
     turn: Annotated[int, Field(ge=1, le=MOST_TURNS)]
-    pane: Annotated[int, Field(ge=1, le=MOST_PANES)]
+    pane: Annotated[int, Field(ge=1)]
 
 
 def is_run_file(text: str) -> bool:
@@ -154,9 +143,10 @@ def is_run_file(text: str) -> bool:
 
 def dumps(file: RunFile) -> str:
     """The whole file's text. Raises `BadInput` where it would be too long to be opened again."""
+    harmless = [{k: _plain(v) if k == "extra" else v for k, v in pane.settings.items()} for pane in file.panes]
     head = {
         "format": FORMAT, "version": VERSION, "title": file.title, "made_at": file.made_at,
-        "panes": [{"model": pane.model, "settings": _harmless(pane.settings)} for pane in file.panes],
+        "panes": [{"model": pane.model, "settings": settings} for pane, settings in zip(file.panes, harmless, strict=True)],
         "votes": [{**asdict(vote), "turn": vote.turn + 1} for vote in file.votes],
     }  # fmt: skip
     lines = [json.dumps(head, ensure_ascii=False) + "\n"]
@@ -172,11 +162,6 @@ def dumps(file: RunFile) -> str:
     return raw.decode()
 
 
-def _harmless(settings: Mapping[str, Any]) -> dict[str, Any]:
-    extra = _plain(settings.get("extra") or {})
-    return {**{k: v for k, v in settings.items() if k != "extra"}, **({"extra": extra} if extra else {})}
-
-
 def loads(text: str, name: str) -> RunFile:
     """Raises `BadInput` that names the first wrong line and what is wrong with it."""
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
@@ -187,6 +172,8 @@ def loads(text: str, name: str) -> RunFile:
     stray = next((n for n, line in enumerate(lines[1 : starts[0] if starts else None], 2) if line.strip()), None)
     if stray is not None:
         raise _broken(name, stray, _problem(lines[stray - 1]) or 'an answer begins with a line as {"turn": 1, "pane": 1}')
+    if not starts:
+        raise _broken(name, len(lines), "there is no answer in it")
     parts: list[Part] = []
     for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
         mark = _read(_Mark, lines[start], name, start + 1)
@@ -196,28 +183,23 @@ def loads(text: str, name: str) -> RunFile:
             raise _broken(name, start + 1, "answers come in the order of turns and panes, each once")
         recording = _recording(lines[start + 1 : end], name, start + 1, last=end == len(lines))
         parts.append(Part(mark.turn - 1, mark.pane - 1, recording))
-    if not parts:
-        raise _broken(name, len(lines), "there is no answer in it")
-    votes = tuple(SavedVote(vote.turn - 1, vote.verdict, vote.judge, vote.tag, vote.blind) for vote in head.votes)
-    file = RunFile(head.title, head.made_at, panes, tuple(parts), votes)
-    for vote in votes:
-        if vote.turn >= file.turns or (vote.verdict.isdecimal() and int(vote.verdict) > len(panes)):
-            raise _broken(name, 1, f"votes: there is no turn {vote.turn + 1}, or no pane {vote.verdict} in it")
+    file = RunFile(head.title, head.made_at, panes, tuple(parts), tuple(replace(vote, turn=vote.turn - 1) for vote in head.votes))
+    if not all(0 <= vote.turn < file.turns for vote in file.votes):
+        raise _broken(name, 1, f"votes: each is on a turn from 1 to {file.turns}")
     return file
 
 
 def _read_head(line: str, name: str) -> tuple[_Head, tuple[PaneSettings, ...]]:
-    if line.startswith("\ufeff"):
-        raise _broken(name, 1, "a byte order mark stands before it; save the file as UTF-8 without one")
     problem = _problem(line) if line.strip() else "it is empty; a run file begins with a header line"
     if problem is not None:
         raise _broken(name, 1, problem)
     data = json.loads(line)
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise _broken(name, 1, f'missing header: it must say "format": "{FORMAT}"')
-    if data.get("version") != VERSION:
-        raise _broken(name, 1, f"another version; this app reads version {VERSION}")
+    if not isinstance(data, dict) or (data.get("format"), data.get("version")) != (FORMAT, VERSION):
+        raise _broken(name, 1, f'missing header: this app reads files that say "format": "{FORMAT}", "version": {VERSION}')
     head: _Head = _read(_Head, line, name, 1)
+    verdicts = [TIE, BAD, *(str(number) for number in range(1, len(head.panes) + 1))]
+    if not all(vote.verdict in verdicts for vote in head.votes):
+        raise _broken(name, 1, f"votes: a verdict is one of {', '.join(verdicts)}")
     return head, tuple(PaneSettings(pane["model"], pane["settings"]) for pane in data["panes"])
 
 
@@ -256,27 +238,23 @@ def _read(kind: type[Any], line: str, name: str, number: int) -> Any:
         raise _broken(name, number, f"{where}: {'unknown field' if unknown else wrong['msg']}") from None
 
 
-def _whole(digits: str) -> int:
-    return int(digits) if len(digits.lstrip("-")) <= 20 else _refuse(f"a number of {len(digits)} digits")  # a seed of 64 bits has 20
+def _in_range(number: str) -> float:
+    value = float(number)
+    if not abs(value) <= _LARGEST:
+        raise ValueError(f"{number[:40]} is out of range")
+    return value
 
 
-def _finite(number: str) -> float:
-    return value if abs(value := float(number)) < float("inf") else _refuse(number)
-
-
-def _refuse(number: str) -> NoReturn:
-    raise ValueError(f"{number[:40]} is out of range")
-
-
-_DECODER = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_refuse)
+_DECODER = json.JSONDecoder(parse_int=_in_range, parse_float=_in_range, parse_constant=_in_range)
 
 
 def _problem(line: str) -> str | None:
     """What is wrong with a line beyond its meaning: recording.py lets some of it through."""
+    if line.startswith("\ufeff"):
+        return "a byte order mark stands before it; save the file as UTF-8 without one"
     if line.endswith("\r"):
         return "it ends in a carriage return; save the file with line feeds alone"
     try:
-        line.encode()
         json.dumps(_DECODER.decode(line), ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return "half of a surrogate pair, which is no character"
@@ -298,22 +276,18 @@ def recording_of_node(node: Node, messages: tuple[Message, ...], model: str) -> 
     timing, usage = node.timing or Timing(), node.usage or Usage()
     request = ChatRequest(model, messages, parameters_from(node.parameters))
     header = header_of(request, model=model, source=ONLY_THE_END, recorded_at=node.created_at)
+    first_s = max(0.0, timing.ttft_s or 0.0)
+    answer_s = first_s + max(0.0, timing.thinking_s or 0.0)
     events: list[tuple[float, Event]] = [(0.0, Started(model))]
-    at_s = _later(0.0, timing.ttft_s)
     if node.thinking:
-        events.append((at_s, ThinkingDelta(node.thinking, usage.reasoning_tokens)))
-    at_s = _later(at_s, timing.thinking_s)
+        events.append((first_s, ThinkingDelta(node.thinking, usage.reasoning_tokens)))
     if node.content:
-        events.append((at_s, TextDelta(node.content, usage.output_tokens)))
+        events.append((answer_s, TextDelta(node.content, usage.output_tokens)))
     if node.status == "error":
         return Recording(header, tuple(events), "failed", (node.error.message if node.error else "") or None)
     if node.status != "done":
         return Recording(header, tuple(events), "stopped")
     known: tuple[FinishReason, ...] = ("stop", "length", "tool_calls", "content_filter")
     reason: FinishReason = next((each for each in known if each == node.finish_reason), "unknown")
-    end_s = max(at_s, _later(0.0, timing.total_s))
+    end_s = max(answer_s, timing.total_s or 0.0)
     return Recording(header, (*events, (end_s, Finished(reason, usage, node.timing, node.request_id))))
-
-
-def _later(from_s: float, by_s: float | None) -> float:
-    return min(from_s + max(0.0, by_s or 0.0), _LATEST_S)

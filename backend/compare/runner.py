@@ -215,12 +215,21 @@ class _Work:
         progress.active[lane] += 1
         try:
             cell = await self._ask(row, lane)
-            await self.runner.store.write(self.batch.id, [cell])
+            await self._save(cell)
             (progress.done if cell.status == "done" else progress.failed)[lane] += 1
         except FOR_A_PERSON as error:
             progress.problems[lane] = error
         finally:
             progress.active[lane] -= 1
+
+    async def _save(self, cell: Cell) -> None:
+        """Writes an answer to its end, also where this is being stopped: what is on its way is not asked for again."""
+        saving = asyncio.ensure_future(self.runner.store.write(self.batch.id, [cell]))
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await asyncio.wait([saving])
+            raise
 
     async def _ask(self, row: int, lane: int) -> Cell:
         """The answer of one cell; raises only what a person has to mend."""
@@ -230,11 +239,12 @@ class _Work:
         try:
             messages = [Message("user", prompt.text)]
             run.request, provider = await self.runner.chat.prepare(self.access, self.owner, messages, asked, counted=False)
+            run.region = provider.region
             async with aclosing(provider.stream(run.request)) as events:
                 async for event in events:
                     run.take(event)
                     run.log.clear()  # nobody replays it, and thousands of them would be kept
-            run.region = provider.region
+                    run.region = provider.region  # it may change before the first token
         except FOR_A_PERSON:
             raise
         except BackendError as error:

@@ -341,3 +341,12 @@ def test_a_judge_model_is_off_until_it_is_started_and_is_told_apart(compare):
     compare.locator("#judge-start").click()
     expect(compare.locator("#judge-note")).to_contain_text("by dashscope:qwen-plus")
     expect(compare.locator("#judge-note .err")).to_contain_text("no clear verdict")
+
+
+def test_text_that_grows_is_cut_between_signs_and_never_within_one(compare):
+    shown = compare.evaluate(
+        """() => { const box = document.createElement('div'), grown = new playground.Pieces(box, 3), all = 'ab😀😀c😀d😀😀😀é👩‍💻';
+        for (let n = 0; n <= all.length; n++) grown.show(all.slice(0, n).isWellFormed() ? all.slice(0, n) : all.slice(0, n - 1));
+        return { text: box.textContent, whole: [...box.children].every((s) => s.textContent.isWellFormed()), pieces: box.children.length }; }"""
+    )
+    assert shown["text"] == "ab😀😀c😀d😀😀😀é👩‍💻" and shown["whole"] and shown["pieces"] > 3

@@ -377,7 +377,9 @@ def test_words_are_counted_in_every_script(content, words):
 
 
 def test_the_table_marks_the_best_cells_and_no_other():
-    rows = {cells[0]: cells[1:] for cells in Seen(table_view(timed(0.3401, 0.9, 0.3404, None))).tables[0]}
+    view = table_view(timed(0.3401, 0.9, 0.3404, None))
+    assert re.findall(r"<td class='(\S+) best'>", view) == ["ttft_s", "ttft_s"]
+    rows = {cells[0]: cells[1:] for cells in Seen(view).tables[0]}
     assert rows["first token"] == ["0.34 s ✓", "0.90 s", "0.34 s ✓", "-", "2.6 ×"]
     assert rows["total"] == ["-"] * 5
     assert not [cell for name, cells in rows.items() for cell in cells if "✓" in cell and name != "first token"]

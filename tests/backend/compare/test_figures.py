@@ -104,6 +104,7 @@ def test_the_cost_is_that_of_the_answers_region(usage, region, cost):
         (Usage(5, 70, None), THINKING, None),
         (Usage(5, 70, None), INSTRUCT, 70),
         (Usage(5, 70, 0), INSTRUCT, 70),
+        (Usage(5, 70, 20), INSTRUCT, 50),
         (Usage(5, None, None), INSTRUCT, None),
         (Usage(5, 70, None), PRICED, None),
         (Usage(5, 70, None), None, None),

@@ -13,12 +13,13 @@ from pydantic import SecretStr
 
 from backend import Access, Backend, load_settings
 from backend.catalogue import Capabilities, catalogue
-from backend.chat import Choices
+from backend.chat import MAX_ACTIVE_RUNS_PUBLIC, Choices
 from backend.compare.judge import MOST_ANSWER_CHARS, Judged, both_orders, default_rubric, read_verdict, task
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, subject_of
 from backend.errors import BadInput, ConfigError, ContentFiltered, ProtocolError, UnknownModel
 from backend.pipeline import Route
-from backend.types import ChatRequest, Event, Finished, GenerationParameters, Started, TextDelta
+from backend.run import Run
+from backend.types import ChatRequest, Event, Finished, GenerationParameters, Message, Started, TextDelta
 from tests.emulator import running_emulator
 
 JUDGE, OTHER_JUDGE = "dashscope:qwen-plus", "dashscope:qwen-flash"
@@ -478,6 +479,20 @@ async def test_of_several_starts_at_once_one_goes_on(backends):
     await until(lambda: all(state.over for state in states) and not judge.active)
     assert sorted(state.done for state in states) == [0, 0, len(pairs)]
     assert model_judge.state("me").done == len(pairs) and len(await votes_of(backend)) == len(pairs)
+
+
+async def test_a_visitors_open_chats_do_not_keep_their_judge_from_its_work(backends):
+    judge = Judge(longer_wins)
+    backend = backends(judge, public=True)
+    gate = judge.hold("a chat")
+    text = task("Judge.", "q", "a chat", "b")
+    for n in range(MAX_ACTIVE_RUNS_PUBLIC):
+        run = Run("me", f"c{n}", f"n{n}", JUDGE, ChatRequest("qwen-plus", (Message("user", text),)))
+        backend.runs.start(run, judge)
+    await until(lambda: judge.active == MAX_ACTIVE_RUNS_PUBLIC)
+    state = await judged(backend, pair(1))
+    assert (state.done, state.failed, backend.runs.active("me")) == (1, [], MAX_ACTIVE_RUNS_PUBLIC)
+    gate.set()
 
 
 # ---- judges that cannot begin

@@ -46,6 +46,8 @@ class Engine:
         self.active, self.most = Counter[str](), Counter[str]()
         self.failing: dict[str, Exception] = {}
         self.unready: dict[str, Exception] = {}  # models that cannot even be looked up
+        self.lets_go = asyncio.Event()  # until then an answer that is ended holds its connection
+        self.lets_go.set()
         self._gates: dict[str, asyncio.Event] = {}
 
     @property
@@ -86,6 +88,7 @@ class Engine:
             yield TextDelta(f"{model}: {prompt}")
             yield Finished("stop", Usage(3, 5))
         finally:
+            await self.lets_go.wait()
             self.active[model] -= 1
 
 
@@ -294,6 +297,7 @@ async def test_failed_rows_are_recorded_and_again_asks_for_those_only(online, em
     assert {cell.row: cell.error.kind for cell in cells if cell.status == "error"} == {3: "ContentFiltered", 4: "StreamBroken"}
     assert all(cells[row].error.message and cells[row].error.hint for row in (3, 4))
     assert not cells[3].content and cells[4].content, "what arrived of a broken answer is kept"
+    assert cells[4].region == "singapore", "it was paid for there"
     assert (progress.done, progress.failed, progress.problems) == (Counter({0: 5}), Counter({0: 2}), {})
 
     await house.runner.again("me", Access(), batch.id)
@@ -545,6 +549,34 @@ async def test_where_answers_cannot_be_saved_what_was_written_stays_and_the_page
     assert {key for key, times in (Counter(engine.asked) - before).items() if times} & there == set(), "what was kept is not asked again"
 
 
+async def test_what_was_on_its_way_to_the_disk_when_another_answer_could_not_be_saved_is_not_asked_for_again(house, engine, monkeypatch):
+    prompts, write, database = prompts_of(2), house.runner.store.write, house.runner.chat.history.database
+    first_is_on_its_way = asyncio.Event()
+
+    async def every_second_fails(batch_id: str, cells: Sequence[Cell]) -> None:
+        if first_is_on_its_way.is_set():
+            raise StorageError("The disk reported an error.")
+        first_is_on_its_way.set()
+        await write(batch_id, cells)
+
+    engine.hold("dashscope:x")
+    batch = await house.begin(through(["dashscope:x"], 2), prompts)
+    await until(lambda: engine.active["dashscope:x"] == 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.runner.store, "write", every_second_fails)
+        async with database.writing():  # another writer has the file
+            engine.release()
+            await house.to_the_end(batch)
+            patch.undo()
+            resuming = asyncio.create_task(house.runner.resume("me", Access(), batch.id))
+            for _ in range(20):  # more looks into the database than a start takes before it writes
+                await house.state(batch)
+    await resuming
+    await house.to_the_end(batch)
+    assert keys(await house.cells(batch)) == everything(batch) and await house.state(batch) == "done"
+    assert Counter(engine.asked_of("dashscope:x")) == Counter({prompts[0].text: 1, prompts[1].text: 2})
+
+
 # ---- pause, resume, delete
 async def test_a_paused_answer_leaves_nothing_and_frees_its_engine(house, engine):
     engine.hold("dashscope:x", "local:y")
@@ -559,6 +591,20 @@ async def test_a_paused_answer_leaves_nothing_and_frees_its_engine(house, engine
     assert [cell.content for cell in await house.cells(batch) if cell.row == 0] == [
         f"half of {model}: {prompts_of(1)[0].text}" for model in ("dashscope:x", "local:y")
     ]
+
+
+async def test_a_pause_returns_when_the_answers_have_ended(house, engine):
+    engine.hold("dashscope:x")
+    batch = await house.begin(through(["dashscope:x"], 5), prompts_of(5))
+    await until(lambda: engine.active["dashscope:x"] == AT_ONCE)
+    engine.lets_go.clear()
+    pausing = asyncio.create_task(house.runner.pause("me", batch.id))
+    for _ in range(20):  # more looks into the database than a pause takes
+        await house.state(batch)
+    assert not pausing.done() and house.runner.runs(batch.id) and await house.state(batch) == "running"
+    engine.lets_go.set()
+    await pausing
+    assert (engine.active.total(), await house.state(batch)) == (0, "paused")
 
 
 async def test_an_answer_that_had_ended_when_it_was_paused_is_kept_and_not_asked_for_again(house, engine, monkeypatch):
@@ -646,6 +692,36 @@ async def test_another_owner_cannot_touch_a_batch(house, engine, act):
     assert raised.value.code == "not_found"
     assert house.runner.runs(batch.id) == (act != "resume")
     assert len(engine.requests) == AT_ONCE
+
+
+async def test_another_owner_sees_no_progress(house, engine):
+    engine.hold("dashscope:x")
+    batch = await house.begin(through(["dashscope:x"], 5), prompts_of(5))
+    for runs in (True, False):
+        with pytest.raises(BadInput) as raised:
+            await house.runner.progress("you", batch)
+        assert raised.value.code == "not_found" and house.runner.runs(batch.id) == runs
+        if runs:
+            await house.runner.pause("me", batch.id)
+
+
+async def test_asking_for_the_failed_ones_waits_for_a_batch_to_be_over(house, engine):
+    """Its button is not shown while it runs; an old page may have it."""
+    prompts = prompts_of(AT_ONCE + 1)
+    batch = through(["dashscope:x"], len(prompts))
+    await house.runner.store.create("me", batch, prompts)
+    await house.runner.store.write(batch.id, [Cell(0, 0, "error")])
+    engine.hold("dashscope:x")
+    await house.runner.resume("me", Access(), batch.id)
+    await until(lambda: engine.active["dashscope:x"] == AT_ONCE)
+    await house.runner.again("me", Access(), batch.id)
+    assert (house.runner.runs(batch.id), len(engine.requests), await house.cells(batch)) == (True, AT_ONCE, [Cell(0, 0, "error")])
+    engine.release()
+    await house.to_the_end(batch)
+    await house.runner.again("me", Access(), batch.id)
+    await house.to_the_end(batch)
+    assert Counter(engine.asked_of("dashscope:x")) == Counter(texts_of(prompts))
+    assert {cell.status for cell in await house.cells(batch)} == {"done"}
 
 
 # ---- two at once

@@ -102,8 +102,8 @@ async def test_what_nobody_voted_on_is_not_found(votes):
 
 
 async def test_voting_again_replaces_and_comes_last(votes):
-    first, other = vote("1", tag="old", reason="so", blind=True), vote("1", (LEFT, THIRD))
-    changed = vote("2", tag="new", prompt="Which now?")
+    first, other = vote("1", tag="old", reason="so", blind=True), vote(TIE, (LEFT, THIRD))
+    changed = vote("2", tag="new", prompt="Which now?", created_at_s=1_600_000_000.0)  # clocks are set back
     for each in (first, other, changed):
         await votes.put("me", each)
     assert await votes.find("me", first.subject) == changed
