@@ -76,6 +76,7 @@ class BatchRunner:
     store: BatchStore
     _starts: dict[str, _Start] = field(default_factory=dict)
     _changing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    saving: defaultdict[str, set[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(set))
 
     async def begin(self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt]) -> None:
         """Stores a new batch and starts it. Raises `BadInput` where a public host has had enough."""
@@ -135,6 +136,7 @@ class BatchRunner:
             return
         batch = await self.store.load(owner, batch_id)
         self._check(owner, batch)
+        await self._saved(batch_id)
         progress = await self._stored(owner, batch)
         progress.done_before = progress.ended
         prompts = await self.store.prompts(owner, batch_id)
@@ -149,8 +151,13 @@ class BatchRunner:
         if start is not None and not start.task.done():
             start.task.cancel()
             await asyncio.wait([start.task])
+        await self._saved(batch_id)
         if (await self._stored(owner, batch)).ended < batch.total:
             await self.store.set_state(owner, batch_id, "paused")
+
+    async def _saved(self, batch_id: str) -> None:
+        """Returns once nothing of a batch is on its way to the disk: that is not asked for again."""
+        await asyncio.gather(*self.saving[batch_id], return_exceptions=True)
 
     async def _stored(self, owner: str, batch: Batch) -> Progress:
         found = Progress(len(batch.lanes), batch.rows)
@@ -223,13 +230,12 @@ class _Work:
             progress.active[lane] -= 1
 
     async def _save(self, cell: Cell) -> None:
-        """Writes an answer to its end, also where this is being stopped: what is on its way is not asked for again."""
-        saving = asyncio.ensure_future(self.runner.store.write(self.batch.id, [cell]))
-        try:
-            await asyncio.shield(saving)
-        except asyncio.CancelledError:
-            await asyncio.wait([saving])
-            raise
+        """Writes an answer; stopped meanwhile, it is written all the same."""
+        saving = self.runner.saving[self.batch.id]
+        write = asyncio.ensure_future(self.runner.store.write(self.batch.id, [cell]))
+        saving.add(write)
+        write.add_done_callback(saving.discard)
+        await asyncio.shield(write)
 
     async def _ask(self, row: int, lane: int) -> Cell:
         """The answer of one cell; raises only what a person has to mend."""
