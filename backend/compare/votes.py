@@ -53,7 +53,8 @@ class Vote:
     @property
     def winner(self) -> int | None:
         """The place of the best, from 0."""
-        return None if self.verdict in (TIE, BAD) else int(self.verdict) - 1
+        places = [str(place) for place in range(1, len(self.contestants) + 1)]
+        return places.index(self.verdict) if self.verdict in places else None
 
 
 def subject_of(answers: Sequence[Contestant]) -> str:

@@ -17,7 +17,7 @@ from backend.attachments import Attachment, display_name
 from backend.errors import BadInput
 from backend.history.exchange import FileChat
 from backend.history.records import AnswerUpdate, Exchange, answer_values, known, stored_attachments
-from backend.history.schema import conversations, folded, nodes, panes
+from backend.history.schema import conversations, folded, nodes, panes, storable
 from backend.history.tree import Link, above, below, neighbour
 
 PREVIEW_CHARS, TITLE_CHARS, SEARCH_CHARS = 80, 200, 200
@@ -52,7 +52,7 @@ def preview_of(content: str, attachments: Sequence[Attachment]) -> str:
 
 
 def owned(owner: str, conversation_id: str) -> ColumnElement[bool]:
-    return and_(conversations.c.id == conversation_id, conversations.c.owner == owner)
+    return and_(conversations.c.id == storable(conversation_id), conversations.c.owner == owner)
 
 
 def summaries(owner: str, search: str, limit: int) -> Select[Any]:
@@ -77,7 +77,7 @@ async def chat_row(connection: AsyncConnection, owner: str, conversation_id: str
 
 async def turn_row(connection: AsyncConnection, owner: str, node_id: str) -> Row[Any]:
     """The row of a turn in one of an owner's chats; raises `BadInput` where there is none."""
-    query = select(*NODE_COLUMNS).join(conversations).where(nodes.c.id == node_id, conversations.c.owner == owner)
+    query = select(*NODE_COLUMNS).join(conversations).where(nodes.c.id == storable(node_id), conversations.c.owner == owner)
     row = (await connection.execute(query)).first()
     if row is None:
         raise no_such_turn()

@@ -371,7 +371,10 @@ def test_answers_that_waited_for_each_other_are_marked():
     assert row([Column("1", None, in_turn=True)], "state").cells == ("-",)
 
 
-@pytest.mark.parametrize(("content", "words"), [("Xin chào các bạn", "4"), ("  one\n\ntwo  ", "2"), ("", "0"), ("你好世界", "4")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("Xin chào các bạn", "4"), ("  one\n\ntwo  ", "2"), ("", "0"), ("你好世界", "4"), ("你好，世界！", "4"), ("yes — no.", "2")],
+)
 def test_words_are_counted_in_every_script(content, words):
     assert row(columns(node(content)), "words").cells == (words,)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import BackendError, BadInput, Node, Vote, last_answers, last_question, subject_of, to_csv, to_json_lines
+from backend import BAD, TIE, BackendError, BadInput, Node, Vote, last_answers, last_question, subject_of, to_csv, to_json_lines
 from ui.compare.bench import columns_of, name_of
 from ui.compare.difference import diff_view
 from ui.compare.results import results_view
@@ -39,9 +39,9 @@ class Judging:
             raise BadInput(W.vote_nothing, hint="")
         subject, contestants = subject_of(list(answers.values())), tuple(answers.values())
         before = await comparing.votes.find(owner, subject)
-        if verdict.isdecimal():  # the number of a pane; a pane without an answer is no contestant
-            place = int(verdict) - 1
-            verdict = str(list(answers).index(place) + 1) if place in answers else "-"
+        if verdict not in (TIE, BAD):  # the number of a pane; a pane without an answer is no contestant
+            numbers = {str(place + 1): str(number) for number, place in enumerate(answers, 1)}
+            verdict = numbers.get(verdict, "-")
         tag = " ".join(str(data.get("tag") or "").split())[:LONGEST_TAG]
         blind = comparison.hidden or (before is not None and before.blind)
         vote = Vote(subject, last_question(conversations) or "", verdict, contestants, tag=tag, blind=blind)

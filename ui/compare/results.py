@@ -111,7 +111,7 @@ def _agreement(people: Sequence[Vote], judged: Sequence[Vote]) -> str:
     for vote in judged:
         person = said.get(vote.subject)
         if person is not None:
-            pairs.append((person.verdict, _as_seen_by(person, vote)))
+            pairs.append((_winner(person), _winner(vote)))
     found = agreement(pairs)
     if found.share is None or found.interval is None:
         return ""
@@ -123,9 +123,11 @@ def _agreement(people: Sequence[Vote], judged: Sequence[Vote]) -> str:
     return f"<p class='agreement'>{esc(sentence)}</p>"
 
 
-def _as_seen_by(person: Vote, vote: Vote) -> str:
-    """A verdict by the person's numbers: the two may have seen the answers in different orders."""
+def _winner(vote: Vote) -> str:
+    """A verdict as who won, not where: the two may have seen the answers in different orders, and by places chance would look like a
+    coin's even where one model nearly always wins. Two of the same name are told apart."""
     if vote.winner is None:
         return vote.verdict
-    best = vote.contestants[vote.winner].answer_id
-    return next((str(place + 1) for place, each in enumerate(person.contestants) if each.answer_id == best), "-")
+    names = [contestant_name(each, settings=True) for each in vote.contestants]
+    name = names[vote.winner]
+    return name if names.count(name) == 1 else f"{name} {vote.contestants[vote.winner].answer_id}"

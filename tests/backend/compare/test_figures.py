@@ -78,6 +78,11 @@ def test_one_thing_that_is_unknown_takes_only_what_needs_it(given, missing):
     assert {figure.name for figure in FIGURES} - set(figures_of(node(**given), PRICED)) == missing
 
 
+@pytest.mark.parametrize("seed", ["7", "<b>", True, [7], {}])
+def test_a_seed_that_is_no_number_is_no_figure(seed):  # files that others made may hold anything
+    assert "seed" not in figures_of(node(parameters={"seed": seed}), PRICED)
+
+
 def test_of_an_unknown_model_only_what_it_told_is_known():
     assert {figure.name for figure in FIGURES} - set(figures_of(node(), None)) == {"context_share", "cost"}
 

@@ -62,7 +62,9 @@ def test_a_subject_depends_on_the_answers_alone_and_fits_its_column():
     assert len(subject_of([replace(LEFT, answer_id="x" * 500), RIGHT])) <= 120
 
 
-@pytest.mark.parametrize(("verdict", "winner"), [("1", 0), ("2", 1), ("4", 3), (TIE, None), (BAD, None)])
+@pytest.mark.parametrize(
+    ("verdict", "winner"), [("1", 0), ("2", 1), ("4", 3), (TIE, None), (BAD, None), ("-", None), ("5", None), ("", None)]
+)
 def test_the_winner_is_a_place_or_nobody(verdict, winner):
     assert vote(verdict, (LEFT, RIGHT, THIRD, FOURTH)).winner == winner
 

@@ -288,3 +288,10 @@ async def test_a_chat_of_500_turns_is_loaded_whole(history):
     assert [n.content for n in (await history.load("me", chat)).path] == [f"turn {n}" for n in range(500)]
     await history.delete_turn("me", (await history.load("me", chat)).path[1].id)
     assert len((await history.load("me", chat)).nodes) == 1
+
+
+async def test_half_a_sign_in_an_id_is_no_chat(history):
+    with pytest.raises(BadInput):
+        await history.load("me", "half \ud83d")
+    with pytest.raises(BadInput):
+        await history.thinking_of("me", "half \ud83d")
