@@ -30,8 +30,10 @@ let seen = null, ended = null;
 const left = new Set(); // views that the page has moved on from: what their events send last arrives after that
 function draw() {
   const v = props.value || { panes: [] };
+  if (v.error && !v.view) { html(error, v.error); return; } // of a button: what streams goes on as it was
   if (v.left && seen) left.add(seen);
   if (v.view && left.has(v.view)) return;
+  if (v.error || v.left || (v.begins && v.view !== seen)) html(error, v.error || ''); // else it stays until it is closed
   if (v.view && v.view !== seen) {
     if (seen) left.add(seen);
     seen = v.view;
@@ -41,7 +43,7 @@ function draw() {
   if (v.hidden) panes.forEach((p, i) => { p.row.querySelector('.model').textContent = `Model ${'ABCD'[i]}`; p.row.querySelector('.setting').textContent = p.row.querySelector('.place').textContent = ''; });
   panes.forEach((p, i) => p.draw((v.panes || [])[i]));
   const compare = document.querySelector('#compare'); if (compare) { compare.dataset.running = v.running ? 'on' : ''; compare.dataset.state = v.state || 'idle'; }
-  html(error, v.error || ''); if (says.textContent !== (v.status || '')) says.textContent = v.status || '';
+  if (says.textContent !== (v.status || '')) says.textContent = v.status || '';
   if (v.over && v.view !== ended) { ended = v.view; trigger('over'); }
 }
 error.addEventListener('click', (e) => {

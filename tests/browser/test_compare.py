@@ -343,6 +343,25 @@ def test_a_judge_model_is_off_until_it_is_started_and_is_told_apart(compare):
     expect(compare.locator("#judge-note .err")).to_contain_text("no clear verdict")
 
 
+def test_an_error_of_a_button_stays_to_be_read_and_disturbs_no_pane(compare):
+    for count in (3, 4):
+        compare.locator("#compare-add").click()
+        expect(compare.locator(f"#pane-{count}")).to_be_visible()
+    send(compare, "button [[think:30]] [[words:400]]")
+    expect(compare.locator("#pane-2 .answer")).to_contain_text("emulator")
+    compare.evaluate("() => { window.cleared = 0; new MutationObserver(() => { if (!document.querySelector('#pane-2 .tail').textContent) window.cleared++; })"
+                     ".observe(document.querySelector('#pane-2 .tail'), { childList: true }); }")  # fmt: skip
+    compare.locator("#compare-add").click()
+    expect(compare.locator("#compare-live .err")).to_contain_text("4 panes already")
+    shown = len(compare.locator("#pane-2 .answer").inner_text())
+    compare.wait_for_function("(n) => document.querySelector('#pane-2 .answer').innerText.length > n + 200", arg=shown)
+    expect(compare.locator("#compare-live .err")).to_contain_text("4 panes already")
+    assert compare.evaluate("window.cleared") == 0
+    compare.locator("#compare-live .err button").click()
+    expect(compare.locator("#compare-live .err")).to_have_count(0)
+    over(compare)
+
+
 def test_text_that_grows_is_cut_between_signs_and_never_within_one(compare):
     shown = compare.evaluate(
         """() => { const box = document.createElement('div'), grown = new playground.Pieces(box, 3), all = 'ab😀😀c😀d😀😀😀é👩‍💻';
