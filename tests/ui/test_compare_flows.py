@@ -107,6 +107,22 @@ async def test_panes_stream_beside_each_other_and_a_slow_one_holds_up_no_other(c
     await compare.stop()
 
 
+async def test_a_pane_that_has_ended_stays_when_another_is_added_while_a_third_still_writes(compare):
+    await compare.choose(0, system="[[rate:20]]")
+    await compare.choose(1, system="[[rate:2000]]")
+
+    async def second_ended(tab: Compare) -> bool:
+        panes = tab.live.get("panes") or []
+        return bool(panes) and panes[1] is not None and panes[1]["state"] == "done"
+
+    await compare.send("stay [[think:30]][[words:40]]", second_ended)
+    await compare.add()
+    compare.take_one(await anext(aiter(compare.asking.resume(compare.session, compare.request))))
+    assert compare.live["panes"][0]["state"] in ("thinking", "answering") and len(compare.live["panes"]) == 1
+    assert compare.turns(1) == ["user", "assistant"] and compare.turns(0) == ["user"]
+    await compare.stop()
+
+
 async def test_a_second_question_goes_on_in_every_panes_own_conversation(compare, emulator):
     await compare.send("one [[think:2]][[words:3]]")
     await compare.send("two [[think:2]][[words:3]]")

@@ -89,8 +89,7 @@ class Asking:
         """Everything as stored, in place of the live answers; a vote that was given before gets the figures. Answers that have begun
         meanwhile (the next turn of a run file) are left to `resume`."""
         comparing = await self.tab.backend.side_by_side()
-        running = self.tab.running(comparing, session, request)
-        session.side_by_side.live_nodes = frozenset(run.node_id for run in running.values())
+        self.tab.leave_to_live(comparing, session, request)
         live = {**NOTHING, "left": True, "state": "done", "status": W.compare_over}
         try:
             _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
@@ -119,13 +118,12 @@ class Asking:
         match op:
             case "again":
                 run = await comparing.again(owner, session.access, comparison, place)
-                session.side_by_side.live_nodes |= {run.node_id}
                 await run.storage_failure()
             case "catch-up":
                 comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
                 session.side_by_side.comparison = comparison
-                session.side_by_side.live_nodes |= {run.node_id}
                 await run.storage_failure()
             case "select":
                 await comparing.chat.history.select(owner, str(data.get("id")))
+        self.tab.leave_to_live(comparing, session, request)
         return await self.tab.bench(session, request)

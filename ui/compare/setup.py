@@ -44,19 +44,21 @@ class Setup:
             case _:
                 return {self.parts.bench: gr.skip()}
         side.focus = None
-        return await self._took(changed, session, request)
+        return await self._took(changed, session, request, anew=True)
 
     @told
     async def add(self, session: Session, request: gr.Request) -> Updates:
         """One pane more, with the last one's settings: the same model twice is where most comparisons begin."""
         comparison = self.tab.open(session)
-        return await self._took(comparison.with_pane(Pane(comparison.panes[-1].choices)), session, request)
+        return await self._took(comparison.with_pane(Pane(comparison.panes[-1].choices)), session, request, anew=True)
 
-    async def _took(self, changed: Comparison, session: Session, request: gr.Request) -> Updates:
+    async def _took(self, changed: Comparison, session: Session, request: gr.Request, *, anew: bool = False) -> Updates:
         """Makes `changed` the open comparison; one that was asked is stored, too."""
         session.side_by_side.comparison = changed
         if any(pane.asked for pane in changed.panes):
             comparing = await self.tab.backend.side_by_side()
+            if anew:
+                self.tab.leave_to_live(comparing, session, request)
             await comparing.store.save(self.tab.owner(request), changed)
         return {self.parts.saved: self.tab.saved(session), **await self.tab.bench(session, request)}
 

@@ -65,7 +65,7 @@ class Share:
         side.comparison, side.focus, side.notes[comparison.id] = comparison, None, _opened(opened)
         self.tab.views.move(str(request.session_hash))
         comparing = await self.tab.backend.side_by_side()
-        side.live_nodes = frozenset(run.node_id for run in self.tab.running(comparing, session, request).values())
+        self.tab.leave_to_live(comparing, session, request)
         return {self.parts.live: {**NOTHING, "left": True}, **await self.tab.bench(session, request)}
 
 
