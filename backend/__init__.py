@@ -11,7 +11,7 @@ from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
 from backend.chat import Chat, Choices, node_of, parameters_from, save_runs
 from backend.compare.batches import Batch, BatchLane, BatchStore, Cell, answer_id
-from backend.compare.comparing import Comparing, last_question
+from backend.compare.comparing import Comparing
 from backend.compare.figures import FIGURES, Figure, answer_tokens, best, contestant, context_share, figures_of
 from backend.compare.judge import Judged, ModelJudge, default_rubric
 from backend.compare.prompt_sets import MOST_BYTES, Prompt, PromptSet
@@ -25,6 +25,8 @@ from backend.compare.records import (
     Pane,
     answers_at,
     last_answers,
+    last_question,
+    missing_questions,
     pane_from,
     question_at,
     turn_count,
@@ -125,7 +127,8 @@ class Backend:
         return self._history.set_aside if self._history else None
 
     async def aclose(self) -> None:
-        for each in (self._sharing, self._judge, self._runner):
+        later = self._comparing.later if self._comparing else None
+        for each in (self._sharing, later, self._judge, self._runner):
             if each is not None:
                 await each.aclose()
         await self.runs.aclose()
@@ -218,6 +221,7 @@ __all__ = [
     "last_answers",
     "last_question",
     "load_settings",
+    "missing_questions",
     "node_of",
     "pane_from",
     "parameters_from",

@@ -110,6 +110,8 @@ class ChatList:
         try:
             if comparison is None:
                 raise BadInput(W.no_such_chat, hint=W.reload)
+            if comparison.hidden:
+                raise BadInput(W.blind_no_chat, hint="")
             pane, chat = comparison.pane(int((event._data or {}).get("place", 0))), await self.backend.open()
             text = await chat.history.export(owner, pane.conversation_id, "json")
             copied = await chat.history.import_text(owner, text, "chat.json")

@@ -42,7 +42,7 @@ function show(name) {
   if (['sets', 'sweep'].includes(name)) trigger(name);
 }
 function grow(row) { const on = row.dataset.grown === 'yes'; for (const r of rows) delete r.dataset.grown; if (!on) row.dataset.grown = 'yes'; by('#panes').dataset.grown = on ? '' : 'yes'; }
-const ASKS = ['again', 'catch-up', 'select'], ARRANGES = ['left', 'right', 'remove'];
+const ASKS = ['catch-up', 'select'], ARRANGES = ['left', 'right', 'remove'];
 function act(b) {
   const op = b.dataset.compare || b.dataset.op, row = b.closest('.pane'), place = row ? Number(row.dataset.place) : -1;
   b.closest('details.pane-more')?.removeAttribute('open');
@@ -58,7 +58,7 @@ function act(b) {
   else if (op === 'to-chat') { trigger('chat', { place }); playground.tab(''); }
   else if (ASKS.includes(op)) trigger('ask', { op, place, id: b.dataset.to });
   else if (ARRANGES.includes(op)) trigger('arrange', { op, place });
-  else if (op === 'regenerate') trigger('ask', { op: 'again', place });
+  else if (op === 'regenerate') trigger('ask', { op: 'again', place, id: turns[place].idOf(b) });
   else if (op === 'panel') b.dataset.panel === 'connect' ? (playground.tab(''), playground.panel('connect')) : trigger('settings', { place });
   else if (op === 'copy') playground.copy(turns[place].copyOf(turns[place].idOf(b)), b);
 }

@@ -2,6 +2,10 @@
 
 Each pane is a conversation of its own with its own run; nothing here waits for one pane on behalf of another. A pane whose
 question cannot even be sent (no key, unknown model, a value out of range) gets that as its answer's error, and the others answer.
+
+Panes stay on the same turn: one whose earlier turn is asked again is asked what came after it on its new answer, too, one after the
+other. One that stands behind the others all the same (it was stopped or failed meanwhile, an older version was opened) is first asked
+what it misses.
 """
 
 from __future__ import annotations
@@ -9,18 +13,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backend.catalogue import Capabilities
 from backend.chat import Chat, Choices, Start, messages_of
-from backend.compare.records import Comparison, ComparisonSummary, Pane, turn_count
+from backend.compare.later_turns import LaterTurns
+from backend.compare.records import Comparison, ComparisonSummary, Pane, last_question, missing_questions, turn_count
 from backend.compare.store import ComparisonStore
 from backend.compare.votes import VoteStore
 from backend.engines import Access
 from backend.errors import BackendError, BadInput
-from backend.history import Conversation, Node, new_id, preview_of
+from backend.history import Conversation, new_id, preview_of
 from backend.provider import Provider
 from backend.recorder import Recorder
 from backend.run import Run
@@ -39,12 +44,13 @@ class Comparing:
     store: ComparisonStore
     votes: VoteStore
     shelf: Shelf
+    later: LaterTurns = field(default_factory=LaterTurns)
 
     async def send(self, owner: str, access: Access, comparison: Comparison, text: str) -> tuple[Comparison, list[Run]]:
         """Asks all panes at once; the comparison as it stands then (a blind one shuffled), and its runs in that order."""
         if not text.strip():
             raise BadInput("The prompt is empty.", hint="Type one question for all panes.")
-        if self.running(owner, comparison):
+        if self.busy(owner, *comparison.panes):
             raise BadInput("A pane is still answering.", hint="Stop it first, or wait. Your text stays in the box.")
         known = await self.conversations(owner, comparison)
         turn = turn_count(comparison, known)
@@ -54,58 +60,76 @@ class Comparing:
             secrets.SystemRandom().shuffle(panes)
         preview = comparison.preview or preview_of(text, ())
         asked = replace(comparison, panes=tuple(panes), hidden=comparison.hidden or shuffled, preview=preview)
+        questions = [[*missing_questions(asked, known, place), text] for place in range(len(panes))]
         paths = [known[pane.conversation_id].path if pane.asked else () for pane in panes]
         ready = await asyncio.gather(
             *(
-                self._ready(owner, access, [*messages_of(path), Message("user", text)], pane)
-                for path, pane in zip(paths, panes, strict=True)
+                self._ready(owner, access, [*messages_of(path), Message("user", wanted[0])], pane)
+                for path, wanted, pane in zip(paths, questions, panes, strict=True)
             )
         )
         stored = asyncio.ensure_future(self.store.save(owner, asked))
         runs = []
-        for pane, path, (request, provider) in zip(panes, paths, ready, strict=True):
+        for pane, path, wanted, (request, provider) in zip(panes, paths, questions, ready, strict=True):
             at = Start(
-                pane.conversation_id, path[-1].id if path else None, text,
+                pane.conversation_id, path[-1].id if path else None, wanted[0],
                 new_chat=not pane.asked, answer_id=new_id(), after=asyncio.shield(stored),
             )  # fmt: skip
             runs.append(self._start(owner, asked.id, at, request, provider, pane.choices))
+            self._then(owner, access, asked.id, pane, runs[-1], wanted[1:])
         return replace(asked, panes=tuple(replace(pane, asked=True) for pane in panes)), runs
 
-    async def again(self, owner: str, access: Access, comparison: Comparison, place: int) -> Run:
-        """The last question once more in one pane, with its present settings; the answer before stays as a version beside it."""
+    async def again(self, owner: str, access: Access, comparison: Comparison, place: int, answer_id: str | None = None) -> Run:
+        """An answer of one pane (the last one, unless told) once more, with the pane's present settings; the one before stays as a
+        version beside it. What came after it is then asked again, too."""
         pane = comparison.pane(place)
         if not pane.asked:
             raise BadInput("This pane was not asked yet.", hint="Send a prompt first.")
-        if self.run_of(owner, pane) is not None:
+        if self.busy(owner, pane):
             raise BadInput("This pane is still answering.", hint="Stop it first, or wait.")
         path = (await self.chat.conversation(owner, pane.conversation_id)).path
-        above = list(path[:-1] if path and path[-1].role == "assistant" else path)
-        if not above:
-            raise BadInput("This pane was not asked yet.", hint="Send a prompt first.")
+        answers = [at for at, node in enumerate(path) if node.role == "assistant" and answer_id in (None, node.id)]
+        if not answers:
+            raise BadInput("This turn is not shown any more.", hint="Reload the page and try again.")
+        above, later = path[: answers[-1]], path[answers[-1] + 1 :]
         request, provider = await self._ready(owner, access, messages_of(above), pane)
         await self.store.save(owner, comparison)
-        at = Start(pane.conversation_id, above[-1].id, answer_id=new_id())
-        return self._start(owner, comparison.id, at, request, provider, pane.choices)
+        run = self._start(
+            owner, comparison.id, Start(pane.conversation_id, above[-1].id, answer_id=new_id()), request, provider, pane.choices
+        )
+        self._then(owner, access, comparison.id, pane, run, [node.content for node in later if node.role == "user"])
+        return run
 
     async def catch_up(self, owner: str, access: Access, comparison: Comparison, place: int) -> tuple[Comparison, Run]:
-        """Asks a pane that was added later what the others were asked last."""
+        """Asks a pane that was added later what the others were asked last, and one that stands behind all that it misses."""
         pane = comparison.pane(place)
+        if self.busy(owner, pane):
+            raise BadInput("This pane is still answering.", hint="Stop it first, or wait.")
         known = await self.conversations(owner, comparison)
-        question, turn = last_question(known), turn_count(comparison, known)
-        if question is None or pane.asked:
+        questions, turn = missing_questions(comparison, known, place), turn_count(comparison, known)
+        if not pane.asked and turn:
+            pane, questions = replace(pane, first_turn=turn - 1), [last_question(comparison, known)]
+        if not questions:
             raise BadInput("There is nothing to catch up with.", hint="Send a prompt to all panes.")
-        pane = replace(pane, first_turn=turn - 1)
-        panes = (*comparison.panes[:place], pane, *comparison.panes[place + 1 :])
-        request, provider = await self._ready(owner, access, [Message("user", question)], pane)
-        await self.store.save(owner, replace(comparison, panes=panes))
-        at = Start(pane.conversation_id, None, question, new_chat=True, answer_id=new_id())
+        path = known[pane.conversation_id].path if pane.asked else ()
+        request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", questions[0])], pane)
+        await self.store.save(owner, comparison.put(place, pane))
+        at = Start(pane.conversation_id, path[-1].id if path else None, questions[0], new_chat=not pane.asked, answer_id=new_id())
         run = self._start(owner, comparison.id, at, request, provider, pane.choices)
-        panes = (*panes[:place], replace(pane, asked=True), *panes[place + 1 :])
-        return replace(comparison, panes=panes), run
+        self._then(owner, access, comparison.id, pane, run, questions[1:])
+        return comparison.put(place, replace(pane, asked=True)), run
+
+    async def select(self, owner: str, comparison: Comparison, place: int, answer_id: str) -> None:
+        """Opens another version of an answer in one pane, with what came after it."""
+        pane = comparison.pane(place)
+        if self.busy(owner, pane):
+            raise BadInput("This pane is still answering.", hint="Stop it first, or wait.")
+        await self.chat.history.select(owner, answer_id)
 
     async def stop(self, owner: str, comparison: Comparison, place: int | None = None) -> None:
         """Ends the answer of one pane, or of all; what arrived stays."""
         panes = comparison.panes if place is None else (comparison.pane(place),)
+        await self.later.end([pane.conversation_id for pane in panes])
         running = [run for pane in panes if (run := self.run_of(owner, pane)) is not None]
         await asyncio.gather(*(self.chat.runs.stop(run) for run in running))
 
@@ -129,8 +153,14 @@ class Comparing:
         run = self.newest(owner, pane)
         return run if run is not None and not run.ended else None
 
-    def running(self, owner: str, comparison: Comparison) -> list[Run]:
-        return [run for pane in comparison.panes if (run := self.run_of(owner, pane)) is not None]
+    def busy(self, owner: str, *panes: Pane) -> bool:
+        """Whether one of the panes writes, or is about to write its next turn."""
+        return any(self.run_of(owner, pane) is not None or self.later.wait(pane.conversation_id) for pane in panes)
+
+    async def settled(self, comparison: Comparison) -> None:
+        """Returns once no pane is between two turns that it is asked one after the other."""
+        for pane in comparison.panes:
+            await self.later.settled(pane.conversation_id)
 
     async def delete(self, owner: str, comparison_id: str) -> None:
         """With its conversations and recordings, for good."""
@@ -154,10 +184,23 @@ class Comparing:
         request, provider = await self._ready(owner, Access(), [Message("user", question)], replace(pane, choices=choices), replayed=True)
         at = Start(pane.conversation_id, path[-1].id if path else None, question, new_chat=not pane.asked, answer_id=new_id())
         run = self._start(owner, comparison.id, at, request, provider, choices)
-        changed = replace(pane, asked=True)
-        return replace(comparison, panes=(*comparison.panes[:place], changed, *comparison.panes[place + 1 :])), run
+        return comparison.put(place, replace(pane, asked=True)), run
 
     # ---- inside
+    def _then(self, owner: str, access: Access, comparison_id: str, pane: Pane, run: Run, questions: Sequence[str]) -> None:
+        """Has a pane asked `questions` one after the other once the answer of `run` is there."""
+
+        async def ask(run: Run, question: str) -> Run:
+            nodes = (await self.chat.conversation(owner, pane.conversation_id)).nodes
+            path = [nodes[run.node_id]]
+            while (parent_id := path[0].parent_id) is not None:
+                path.insert(0, nodes[parent_id])
+            request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", question)], pane)
+            at = Start(pane.conversation_id, run.node_id, question, answer_id=new_id())
+            return self._start(owner, comparison_id, at, request, provider, pane.choices)
+
+        self.later.begin(pane.conversation_id, run, questions, ask)
+
     async def _ready(
         self, owner: str, access: Access, messages: Sequence[Message], pane: Pane, *, replayed: bool = False
     ) -> tuple[ChatRequest, Provider]:
@@ -191,9 +234,3 @@ class Refused:
 
     async def aclose(self) -> None:
         """Nothing is held."""
-
-
-def last_question(conversations: Mapping[str, Conversation]) -> str | None:
-    """What was asked last in any of the conversations."""
-    asked: list[Node] = [node for chat in conversations.values() for node in chat.path if node.role == "user"]
-    return max(asked, key=lambda node: node.created_at).content if asked else None

@@ -60,10 +60,14 @@ class Comparison:
             raise BadInput(f"There is no pane {place + 1}.", hint="Reload the page and try again.")
         return self.panes[place]
 
+    def put(self, place: int, pane: Pane) -> Comparison:
+        """With another pane at `place`."""
+        self.pane(place)
+        return replace(self, panes=(*self.panes[:place], pane, *self.panes[place + 1 :]))
+
     def changed(self, place: int, choices: Choices) -> Comparison:
         """With other settings in one pane; its conversation goes on."""
-        pane = replace(self.pane(place), choices=choices)
-        return replace(self, panes=(*self.panes[:place], pane, *self.panes[place + 1 :]))
+        return self.put(place, replace(self.pane(place), choices=choices))
 
     def swapped(self, place: int, other: int) -> Comparison:
         panes = list(self.panes)
@@ -87,8 +91,19 @@ class ComparisonSummary:
 
 def turn_count(comparison: Comparison, conversations: Mapping[str, Conversation]) -> int:
     """How many questions were asked, over all panes."""
-    turns = (pane.first_turn + (len(conversations[pane.conversation_id].path) + 1) // 2 for pane in comparison.panes if pane.asked)
-    return max(turns, default=0)
+    return max((_turns_of(pane, conversations) for pane in comparison.panes if pane.asked), default=0)
+
+
+def missing_questions(comparison: Comparison, conversations: Mapping[str, Conversation], place: int) -> list[str]:
+    """What other panes were asked after the last turn of the pane at `place`: of one that was asked before."""
+    pane = comparison.pane(place)
+    missing = range(_turns_of(pane, conversations), turn_count(comparison, conversations)) if pane.asked else ()
+    return [question_at(comparison, conversations, turn) for turn in missing]
+
+
+def last_question(comparison: Comparison, conversations: Mapping[str, Conversation]) -> str:
+    """What was asked in the last turn."""
+    return question_at(comparison, conversations, turn_count(comparison, conversations) - 1)
 
 
 def last_answers(comparison: Comparison, conversations: Mapping[str, Conversation]) -> list[Node | None]:
@@ -105,6 +120,11 @@ def question_at(comparison: Comparison, conversations: Mapping[str, Conversation
     """What was asked in a turn, from 0."""
     asked = (_node_at(pane, conversations, turn, 0) for pane in comparison.panes)
     return next((node.content for node in asked if node is not None), "")
+
+
+def _turns_of(pane: Pane, conversations: Mapping[str, Conversation]) -> int:
+    """The turn after a pane's last one."""
+    return pane.first_turn + (len(conversations[pane.conversation_id].path) + 1) // 2
 
 
 def _node_at(pane: Pane, conversations: Mapping[str, Conversation], turn: int, side: int) -> Node | None:

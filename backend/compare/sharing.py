@@ -59,7 +59,7 @@ class Sharing:
         turns = turn_count(comparison, conversations)
         if turns == 0:
             raise BadInput("There is nothing to save yet.", hint="Send a prompt first.")
-        if self.comparing.running(owner, comparison):
+        if self.comparing.busy(owner, *comparison.panes):
             raise BadInput("A pane is still answering.", hint="Stop it first, or wait.")
         parts = []
         for turn in range(turns):

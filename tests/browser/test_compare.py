@@ -166,18 +166,26 @@ def test_a_refresh_in_the_middle_finds_every_pane_where_it_was(compare):
     expect(compare.locator("#pane-2 .answer")).to_contain_text("emulator")
 
 
-def test_every_pane_keeps_its_own_conversation_and_one_can_be_asked_again(compare):
+def test_every_pane_keeps_its_own_conversation_and_a_turn_is_run_again_in_one_alone(compare, emulator):
     send(compare, "first [[think:5]] [[words:10]]")
     over(compare)
     send(compare, "second [[think:5]] [[words:12]]")
     expect(compare.locator("#pane-2 .you")).to_have_count(2)
     over(compare)
-    compare.locator("#pane-2 .pane-more summary").click()
-    compare.locator("#pane-2 [data-compare=again]").click()
+    before = len(runs(emulator))
+    compare.locator("#pane-2 [data-op=regenerate]").last.click()
     expect(compare.locator("#pane-2 .sib")).to_contain_text("2/2")
     over(compare)
+    compare.locator("#pane-2 [data-op=regenerate]").first.click()
+    expect(compare.locator("#pane-2 .sib")).to_contain_text("2/2")
+    expect(compare.locator("#pane-2 .answer")).to_have_count(2)
+    over(compare)
+    assert len(runs(emulator)) == before + 3, "the last turn; then the first one and on its new answer the second"
     expect(compare.locator("#pane-1 .sib")).to_have_count(0)
-    expect(compare.locator("#pane-1 .you")).to_have_count(2)
+    for number in (1, 2):
+        expect(compare.locator(f"#pane-{number} .you")).to_have_text(["first [[think:5]] [[words:10]]", "second [[think:5]] [[words:12]]"])
+    compare.locator("#pane-2 [data-step='-1']").click()
+    expect(compare.locator("#pane-2 .sib")).to_have_text(["‹1/2›", "‹2/2›"])
 
 
 def test_panes_move_grow_and_go(compare):

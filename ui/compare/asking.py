@@ -44,12 +44,13 @@ class Asking:
     async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         """Follows what is being written in the open comparison: after a reload, a pane asked again, a pane moved."""
         comparing = await self.tab.backend.side_by_side()
+        await comparing.settled(self.tab.open(session))
         runs = self.tab.running(comparing, session, request)
-        if not runs:
-            followed = bool(session.side_by_side.live_nodes)
+        ended = session.side_by_side.live_nodes - {run.node_id for run in runs.values()}
+        if ended or not runs:  # what the panes leave to the live part has ended meanwhile: they are drawn anew before the rest is followed
             session.side_by_side.live_nodes = frozenset()
             view = self.tab.views.move(str(request.session_hash))
-            yield {self.parts.live: {**NOTHING, "view": view, "over": True} if followed else gr.skip()}
+            yield {self.parts.live: {**NOTHING, "view": view, "over": True} if ended else gr.skip()}
             return
         async with aclosing(self._follow(runs, session, request, begins=False)) as updates:
             async for update in updates:
@@ -66,7 +67,10 @@ class Asking:
         capabilities = await self.tab.capabilities(comparison, session)
         hidden = lambda: self.tab.open(session).hidden  # noqa: E731
         shown = lambda: self.tab.views.shows(session_hash, view)  # noqa: E731
-        async with aclosing(follow(runs, capabilities, self.tab.waits(session), hidden, shown)) as values:
+        comparing, owner = await self.tab.backend.side_by_side(), self.tab.owner(request)
+        several = {place: pane for place in runs if comparing.later.wait((pane := comparison.pane(place)).conversation_id)}
+        moved = lambda: any(comparing.newest(owner, pane) is not runs[place] for place, pane in several.items())  # noqa: E731
+        async with aclosing(follow(runs, capabilities, self.tab.waits(session), hidden, lambda: shown() and not moved())) as values:
             async for told in values:
                 value = {**told, **marks}
                 yield {self.parts.live: value}
@@ -87,10 +91,14 @@ class Asking:
 
     async def over(self, session: Session, request: gr.Request) -> Updates:
         """Everything as stored, in place of the live answers; a vote that was given before gets the figures. Answers that have begun
-        meanwhile (the next turn of a run file) are left to `resume`."""
+        meanwhile (the next turn of a run file, or of a pane that is asked several) are left to `resume`."""
         comparing = await self.tab.backend.side_by_side()
+        await comparing.settled(self.tab.open(session))
+        followed = session.side_by_side.live_nodes
         self.tab.leave_to_live(comparing, session, request)
         live = {**NOTHING, "left": True, "state": "done", "status": W.compare_over}
+        if followed & session.side_by_side.live_nodes:
+            live = gr.skip()  # one pane went on to its next turn: the others stay as they are until `resume`
         try:
             _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
             answers = list(judged(comparison, conversations, capabilities).values())
@@ -115,15 +123,18 @@ class Asking:
         data = dict(event._data or {})
         op, owner = str(data.get("op")), self.tab.owner(request)
         place, comparing, comparison = int(data.get("place", 0)), await self.tab.backend.side_by_side(), self.tab.open(session)
+        begun = frozenset[str]()
         match op:
             case "again":
-                run = await comparing.again(owner, session.access, comparison, place)
+                run = await comparing.again(owner, session.access, comparison, place, data.get("id") and str(data["id"]))
                 await run.storage_failure()
+                begun = frozenset({run.node_id})
             case "catch-up":
-                comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
-                session.side_by_side.comparison = comparison
+                session.side_by_side.comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
                 await run.storage_failure()
+                begun = frozenset({run.node_id})
             case "select":
-                await comparing.chat.history.select(owner, str(data.get("id")))
+                await comparing.select(owner, comparison, place, str(data.get("id")))
         self.tab.leave_to_live(comparing, session, request)
+        session.side_by_side.live_nodes |= begun  # one that has ended already, too: `resume` then shows it and what followed on it
         return await self.tab.bench(session, request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend import Capabilities, Comparison, Conversation, Node, Pane, last_answers
+from backend import Capabilities, Comparison, Conversation, Node, Pane, last_answers, missing_questions
 from ui import render
 from ui.compare.table import Column
 from ui.render import esc
@@ -111,9 +111,11 @@ def _pane(
     shown = [node for node in path if node.id not in live_nodes]
     last = shown[-1] if shown and shown[-1].role == "assistant" else None
     turns = [_turn(node, hidden=hidden) for node in shown]
+    behind = missing_questions(comparison, conversations, place) if len(shown) == len(path) else []
     if not path:
-        joined = any(p.asked for p in comparison.panes)
-        turns = [render.turn("empty", "empty", f"<p class='hint'>{esc(W.pane_joined if joined else W.pane_empty)}</p>")]
+        turns = [_left_out(W.pane_joined, W.pane_catch_up) if any(p.asked for p in comparison.panes) else _left_out(W.pane_empty)]
+    elif behind:
+        turns.append(_left_out(W.pane_behind.format(n=len(behind)), W.pane_catch_up_behind))
     ready = not hidden and last is not None and shown[-1] is path[-1]
     return {
         "name": W.pane_hidden.format(letter=LETTERS[place]) if hidden else title_of(pane, capabilities),
@@ -126,6 +128,12 @@ def _pane(
     }
 
 
+def _left_out(told: str, button: str = "") -> dict[str, Any]:
+    """What stands in a pane in the place of turns that it was not asked."""
+    ask = f"<button type='button' class='btn' data-compare='catch-up'>{esc(button)}</button>" if button else ""
+    return render.turn("empty", "empty", f"<p class='hint'>{esc(told)}</p>{ask}")
+
+
 def _turn(node: Node, *, hidden: bool) -> dict[str, Any]:
     if node.role == "user":
         return render.turn(node.id, "user", f"<div class='you' dir='auto'>{esc(node.content)}</div>", node.content)
@@ -133,7 +141,11 @@ def _turn(node: Node, *, hidden: bool) -> dict[str, Any]:
     if node.error is not None:
         parts.append(error(node.error.message, node.error.hint, node.error.kind, hidden=hidden))
     copy = render.action("copy", W.copy, extra=f" data-copied='{esc(W.copied)}'") if node.content else ""
-    return render.turn(node.id, "assistant", "".join(parts) + f"<div class='acts'>{render.siblings(node)}{copy}</div>", node.content)
+    again = render.action("regenerate", W.pane_turn_again, extra=f" title='{esc(W.pane_turn_again_hint)}'")
+    if node.error is not None and not hidden and "regenerate" in render.error_actions(node.error.kind):
+        again = ""  # the error has that button
+    acts = render.siblings(node) + copy + again
+    return render.turn(node.id, "assistant", "".join(parts) + f"<div class='acts'>{acts}</div>", node.content)
 
 
 def error(message: str, hint: str, kind: str, *, hidden: bool) -> str:

@@ -127,8 +127,7 @@ def _pane(number: int) -> str:
     def button(op: str, sign: str, label: str, kind: str = "icon") -> str:
         return f"<button type='button' class='{kind}' data-compare='{op}' title='{esc(label)}' aria-label='{esc(label)}'>{sign}</button>"
 
-    ops = (("left", W.pane_left), ("right", W.pane_right), ("again", W.pane_again), ("catch-up", W.pane_catch_up),
-           ("to-chat", W.pane_to_chat), ("remove", W.pane_remove))  # fmt: skip
+    ops = (("left", W.pane_left), ("right", W.pane_right), ("to-chat", W.pane_to_chat), ("remove", W.pane_remove))
     items = "".join(f"<button type='button' role='menuitem' data-compare='{op}'>{esc(label)}</button>" for op, label in ops)
     return (
         f"<section class='pane' id='pane-{number}' data-place='{number - 1}' aria-label='{esc(W.pane.format(n=number))}' hidden>"

@@ -44,7 +44,7 @@ class Judging:
             verdict = numbers.get(verdict, "-")
         tag = " ".join(str(data.get("tag") or "").split())[:LONGEST_TAG]
         blind = comparison.hidden or (before is not None and before.blind)
-        vote = Vote(subject, last_question(conversations) or "", verdict, contestants, tag=tag, blind=blind)
+        vote = Vote(subject, last_question(comparison, conversations), verdict, contestants, tag=tag, blind=blind)
         if before is not None and not comparison.hidden and _same(before, vote):
             await comparing.votes.take_back(owner, subject)
         else:

@@ -69,7 +69,7 @@ class ModelJudging:
 
     async def _of_comparison(self, session: Session, request: gr.Request) -> list[Judged]:
         _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
-        question = last_question(conversations) or ""
+        question = last_question(comparison, conversations)
         answers = [node for node in last_answers(comparison, conversations) if node is not None and node.content.strip()]
         return [
             Judged(
