@@ -17,6 +17,7 @@ BackendError              message, hint, retryable, retry_after_s, request_id, c
   LocalModelError         a model on this machine
     ModelLoadError        folder, weights or format
     OutOfMemory           does not fit in memory
+      ModelTooLarge       the model itself does not, whatever it is asked
   StorageError            the history database cannot be read or written
 
 Classified by type, status and code, never by searching a message's text (documented exceptions: where one of
@@ -111,6 +112,10 @@ class ModelLoadError(LocalModelError):
 
 
 class OutOfMemory(LocalModelError):
+    pass
+
+
+class ModelTooLarge(OutOfMemory):
     pass
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from backend.chat import Chat, Choices
+from backend.compare.runner import FOR_A_PERSON
 from backend.compare.votes import BAD, TIE, Contestant, Vote, VoteStore, subject_of
 from backend.engines import Access
 from backend.errors import BackendError, ProtocolError
@@ -119,6 +120,11 @@ class Judging:
     over: bool = False
     version: int = 0
 
+    @property
+    def refused(self) -> bool:
+        """Whether the last problem is one that every further pair would meet, so that none is asked any more."""
+        return bool(self.failed) and isinstance(self.failed[-1], FOR_A_PERSON)
+
 
 @dataclass
 class ModelJudge:
@@ -163,6 +169,8 @@ class ModelJudge:
                     state.done += 1
                 except BackendError as error:
                     state.failed.append(error)
+                    if state.refused:
+                        return
                 except Exception:
                     log.exception("a pair could not be judged, in an unforeseen way")
                     state.failed.append(BackendError("Something went wrong inside the app.", hint="The log has the details."))

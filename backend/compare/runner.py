@@ -1,8 +1,9 @@
 """Runs batches in the background: every lane at its own pace, what has ended written down at once, pause and resume at any point.
 
 Lanes on this machine share one model slot, so they are taken one after the other, each with all its prompts: a model is loaded once
-and not once a prompt. Other lanes run beside each other. Where a lane's engine refuses for good (no key, unknown model, no quota) that
-lane waits for a person: its prompts are not marked as failed. Knows no page; a batch belongs to the server and goes on without one.
+and not once a prompt. Other lanes run beside each other. Where a lane's engine refuses for good (no key, unknown model, no quota, a
+model that cannot be loaded) that lane waits for a person: its prompts are not marked as failed. Knows no page; a batch belongs to the
+server and goes on without one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,17 @@ from backend.chat import Chat
 from backend.compare.batches import Batch, BatchStore, Cell
 from backend.compare.prompt_sets import Prompt
 from backend.engines import Access
-from backend.errors import AuthError, BackendError, BadInput, ConfigError, QuotaExhausted, StorageError, UnknownModel
+from backend.errors import (
+    AuthError,
+    BackendError,
+    BadInput,
+    ConfigError,
+    ModelLoadError,
+    ModelTooLarge,
+    QuotaExhausted,
+    StorageError,
+    UnknownModel,
+)
 from backend.history import AnswerError
 from backend.run import Run
 from backend.types import ChatRequest, Message
@@ -29,7 +40,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 3  # answers of one lane at a time, where no machine of ours is behind it
 MOST_ANSWERS_PUBLIC = 400  # of one batch on a public host
 HERE = "local:"
-FOR_A_PERSON = (AuthError, ConfigError, QuotaExhausted, UnknownModel)
+FOR_A_PERSON = (AuthError, ConfigError, QuotaExhausted, UnknownModel, ModelLoadError, ModelTooLarge)
+"""Errors that the next prompt would meet, too."""
 
 
 @dataclass

@@ -18,6 +18,8 @@ from backend.errors import BadInput
 from backend.types import Usage
 
 MOST_AXES, MOST_VALUES, MOST_SEEDS = 2, 5, 5
+_MINUS = re.compile(r"[-\u2010-\u2015\u2212](?=[.,]?\d)")
+_MARKDOWN = "|~"
 SWEPT = tuple(name for name in NUMERIC_PARAMETERS if name != "seed")
 
 
@@ -30,11 +32,18 @@ class Axis:
 
 
 def axis_from(name: str, text: str, capabilities: Capabilities) -> Axis:
-    """From what a person typed: "0.2, 0.7, 1.0". Raises `BadInput` that names what is wrong."""
+    """From what a person typed: "0.2, 0.7, 1.0". Raises `BadInput` that names what is wrong: also "0,1" and "1,000", which
+    some write for two numbers and some for one."""
     spec = capabilities.parameters.get(name)
     label = name.replace("_", " ")
     if spec is None or name not in SWEPT:
         raise BadInput(f"{capabilities.title} on {capabilities.engine_title} takes no {label}.", hint="Choose another parameter.")
+    comma = re.search(r"\d+,\d{3}(?!\d)" if spec.integer else r"\d+,\d+", text)
+    if comma is not None and (spec.integer or "." not in text):
+        raise BadInput(
+            f"{comma[0]} may be one number or two.",
+            hint="Write 0.5 and 1000, with a space between values.",
+        )
     values: list[float] = []
     for part in filter(None, re.split(r"[,;\s]+", text.strip())):
         try:
@@ -119,12 +128,19 @@ def _longest(choices: Choices, capabilities: Capabilities | None) -> int | None:
 
 
 def agreement_rate(answers: Sequence[str]) -> float | None:
-    """The share of pairs of answers that are the same text but for case, signs and white space; `None` for fewer than two."""
+    """The share of pairs of answers that are the same text but for case, punctuation and white space; `None` for fewer than two."""
     pairs = list(combinations(map(_plain, answers), 2))
     return sum(first == second for first, second in pairs) / len(pairs) if pairs else None
 
 
 def _plain(text: str) -> str:
-    """Letters with their marks and digits, words apart by one space."""
-    composed = unicodedata.normalize("NFC", text.casefold())
-    return " ".join("".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in composed).split())
+    """Letters with their marks, digits, and what makes another number or formula of them; words apart by one space."""
+    composed = _MINUS.sub("\u2212", unicodedata.normalize("NFC", text.casefold()))
+    return " ".join("".join(map(_sign, composed)).split())
+
+
+def _sign(sign: str) -> str:
+    category = unicodedata.category(sign)
+    if category[0] in "LMN":
+        return sign
+    return f" {sign} " if category == "Sm" and sign not in _MARKDOWN else " "

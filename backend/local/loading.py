@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
-from backend.errors import BackendError, ModelLoadError
+from backend.errors import BackendError, ModelLoadError, ModelTooLarge
 from backend.local import demo, devices, hub, plan, tiny, zero_gpu
 from backend.local.checkpoint import check_weights, read_tokenizer
 from backend.local.drafting import measure
@@ -45,7 +45,7 @@ _PREFIX_SHARE, _MOST_PREFIX_BYTES = 0.1, 4 << 30  # of what is free once the mod
 def load(asked: Asked, models: Path, *, allow_fetch: bool, report: Report) -> LoadedModel:
     """Loads what was asked for; the demo's weights live in `models`. `report` may raise to give the load up.
 
-    Raises `ModelLoadError`, `OutOfMemory` or `UnknownModel`.
+    Raises `ModelLoadError`, `ModelTooLarge` or `UnknownModel`.
     """
     match asked.kind:
         case "demo":
@@ -140,7 +140,7 @@ def _weights(planned: Plan, folder: Path, report: Report) -> PreTrainedModel:
     except BackendError:
         raise  # the load was given up through `report`
     except Exception as error:
-        raise as_out_of_memory(error) or as_gpu_lost(error) or _load_error(planned.name, error) from error
+        raise as_out_of_memory(error, ModelTooLarge) or as_gpu_lost(error) or _load_error(planned.name, error) from error
     model: PreTrainedModel = loaded[0]
     missing = loaded[1]["missing_keys"]
     if missing:  # transformers fills them with random numbers and only warns

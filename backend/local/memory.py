@@ -14,7 +14,7 @@ from backend.errors import LocalModelError, OutOfMemory
 _HINT = "Close other programs, choose a smaller model, or use a hosted one or a server."
 
 
-def as_out_of_memory(error: Exception) -> OutOfMemory | None:
+def as_out_of_memory(error: Exception, kind: type[OutOfMemory] = OutOfMemory) -> OutOfMemory | None:
     """The error for people where `error` is a failed allocation, `None` where it is anything else.
 
     torch's CPU allocator raises a bare `RuntimeError`, and CUDA outside torch's allocator (a context, a kernel's code) the error of any
@@ -26,7 +26,7 @@ def as_out_of_memory(error: Exception) -> OutOfMemory | None:
         or (type(error) is RuntimeError and "DefaultCPUAllocator" in str(error))
         or (isinstance(error, torch.AcceleratorError) and "out of memory" in str(error))
     )
-    return OutOfMemory("This machine ran out of memory.", hint=_HINT) if failed else None
+    return kind("This machine ran out of memory.", hint=_HINT) if failed else None
 
 
 def as_gpu_lost(error: Exception) -> LocalModelError | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from backend.errors import ModelLoadError, OutOfMemory
+from backend.errors import ModelLoadError, ModelTooLarge
 from backend.local.checkpoint import check_weights, has_draft_weights, read_config, stored_weights_bytes, unusable_config
 from backend.local.devices import place
 from backend.local.names import FOUR_BIT, Asked
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def make(asked: Asked, folder: Path, dtype: torch.dtype | None = None, freed: Mapping[torch.device, float] | None = None) -> Plan:
-    """Raises `ModelLoadError` for what cannot be loaded as asked, `OutOfMemory` for what does not fit, with what would.
+    """Raises `ModelLoadError` for what cannot be loaded as asked, `ModelTooLarge` for what does not fit, with what would.
 
     `freed`: bytes that are taken now and will not be by then. Of a hub model the weights need not be here yet.
     """
@@ -98,7 +98,7 @@ def _checked(plan: Plan, packed: Plan | None) -> Plan:
     if plan.device_map is not None:
         return plan
     other = f"In 4 bits it would fit: name it {plan.name}{FOUR_BIT}. " if packed and packed.device_map is not None else ""
-    raise OutOfMemory(
+    raise ModelTooLarge(
         f"{plan.name} does not fit: {plan.sentence()}.",
         hint=f"{other}Close other programs, choose a smaller model, choose it on DashScope, or serve it elsewhere and set OPENAI_BASE_URL.",
     )

@@ -42,7 +42,7 @@ class LocalProvider:
         self._engine: Engine[LoadedModel] = Engine(load or self._load, self._serve, _translated, _release)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        """Raises `UnknownModel`, `ModelLoadError`, `OutOfMemory`, `ContextTooLong`, `RequestRejected` and `BadInput`."""
+        """Raises `UnknownModel`, `ModelLoadError`, `OutOfMemory` (`ModelTooLarge`), `ContextTooLong`, `RequestRejected` and `BadInput`."""
         yield Started(request.model)
         parse(request.model, only=self._only)
         job = self._engine.submit(request)
@@ -98,7 +98,7 @@ class LocalProvider:
         return self._engine.busy
 
     async def plan(self, model: str) -> str:
-        """Raises `ModelLoadError`, `OutOfMemory` or `UnknownModel`. Reads a config, from the hub where it is not here."""
+        """Raises `ModelLoadError`, `ModelTooLarge` or `UnknownModel`. Reads a config, from the hub where it is not here."""
         asked = parse(model, only=self._only)
 
         def planned() -> str:

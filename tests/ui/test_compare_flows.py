@@ -616,6 +616,18 @@ async def test_panes_are_no_chats_but_one_can_be_taken_into_the_chat(compare, ho
     assert compare.turns(1) == ["user", "assistant"]
 
 
+async def test_a_blind_pane_is_not_taken_into_the_chat_before_the_vote(compare, house):
+    await compare.blind()
+    await compare.send("guess [[think:2]][[words:3]]")
+    told = await house.chats.adopt(event(place=1), compare.session, compare.request)
+    assert W.blind_no_chat in str(told[house.page.live])
+    chat = await house.backend.open()
+    assert await chat.history.conversations("local") == []
+    await compare.vote("tie")
+    await house.chats.adopt(event(place=1), compare.session, compare.request)
+    assert len(await chat.history.conversations("local")) == 1
+
+
 async def test_setups_are_kept_by_name_and_the_built_in_ones_are_there(compare):
     await compare.choose(0, INSTRUCT, temperature=0.15)
     kept = compare.setup.save_setup("mine", {}, compare.session)[compare.parts.setups]

@@ -52,7 +52,11 @@ class ModelJudging:
             told = f"<p>{esc(W.judge_model_progress.format(done=state.done, total=state.total, model=state.model))}</p>"
             if state.failed:
                 told += error_card(
-                    W.judge_model_failed.format(n=len(state.failed), message=state.failed[-1].message), state.failed[-1].hint, ()
+                    (W.judge_model_refused if state.refused else W.judge_model_failed).format(
+                        n=len(state.failed), message=state.failed[-1].message
+                    ),
+                    state.failed[-1].hint,
+                    (),
                 )
             yield told
             if state.over:

@@ -78,4 +78,5 @@ class BatchEnglish:
     judge_model_progress = "{done} of {total} pairs judged by {model}"
     judge_model_nothing = "There is no pair to judge."
     judge_model_nothing_hint = "Ask two panes something, or run a set, first."
+    judge_model_refused = "The judge stopped: {message}"
     judge_model_failed = "{n} could not be judged: {message}"

@@ -16,7 +16,7 @@ from backend.catalogue import Capabilities, catalogue
 from backend.chat import MAX_ACTIVE_RUNS_PUBLIC, Choices
 from backend.compare.judge import MOST_ANSWER_CHARS, Judged, both_orders, default_rubric, read_verdict, task
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, subject_of
-from backend.errors import BadInput, ConfigError, ContentFiltered, ProtocolError, UnknownModel
+from backend.errors import AuthError, BadInput, ConfigError, ContentFiltered, ModelTooLarge, ProtocolError, QuotaExhausted, UnknownModel
 from backend.pipeline import Route
 from backend.run import Run
 from backend.types import ChatRequest, Event, Finished, GenerationParameters, Message, Started, TextDelta
@@ -391,6 +391,14 @@ async def test_a_pair_that_cannot_be_judged_is_reported_and_the_rest_goes_on(bac
     assert [error.message for error in state.failed] == [told]
     assert (kind is None or type(state.failed[0]) is kind) and state.failed[0].hint.count("secret") == 0
     assert [vote.subject for vote in await votes_of(backend)] == [subject(1), subject(3)]
+
+
+@pytest.mark.parametrize("kind", [AuthError, QuotaExhausted, ModelTooLarge])
+async def test_a_judge_that_is_refused_for_good_midway_asks_no_further_pair(backends, kind):
+    judge = Judge(lambda first, second: kind("No more.", hint="Pay.") if first == "long answer 2" else longer_wins(first, second))
+    state = await judged(backends(judge), pair(1), pair(2), pair(3))
+    assert (state.done, state.over, state.refused, [type(error) for error in state.failed]) == (1, True, True, [kind])
+    assert len(judge.asked) == 3, "both orders of the first pair, one of the second"
 
 
 async def test_a_pair_that_failed_is_asked_for_at_the_next_start(backends):

@@ -19,7 +19,19 @@ from backend.compare import runner as runner_module
 from backend.compare.batches import Batch, BatchLane, Cell
 from backend.compare.prompt_sets import Prompt
 from backend.compare.runner import AT_ONCE, MOST_ANSWERS_PUBLIC, BatchRunner, Progress
-from backend.errors import AuthError, BackendError, BadInput, ConfigError, ContentFiltered, QuotaExhausted, StorageError, UnknownModel
+from backend.errors import (
+    AuthError,
+    BackendError,
+    BadInput,
+    ConfigError,
+    ContentFiltered,
+    ModelLoadError,
+    ModelTooLarge,
+    OutOfMemory,
+    QuotaExhausted,
+    StorageError,
+    UnknownModel,
+)
 from backend.pipeline import Route
 from backend.run import Run
 from backend.types import ChatRequest, Event, Finished, GenerationParameters, Message, Started, TextDelta, Usage
@@ -393,6 +405,31 @@ async def test_a_model_of_this_machine_that_has_a_problem_leaves_its_turn_to_the
     progress = await house.progress(batch)
     assert (progress.done, progress.failed.total(), list(progress.problems)) == (Counter({1: 4}), 0, [0])
     assert engine.asked == [("local:b", prompt.text) for prompt in prompts] and await house.state(batch) == "paused"
+
+
+@pytest.mark.parametrize("kind", [ModelLoadError, ModelTooLarge])
+async def test_a_model_of_this_machine_that_cannot_be_loaded_waits_and_fails_no_row(house, engine, kind):
+    prompts = prompts_of(4)
+    engine.failing[prompts[0].text] = kind("A weight file is damaged.", hint="Fetch it again.")
+    batch = await house.begin(through(["local:a", "local:b"], 4), prompts)
+    await house.to_the_end(batch)
+    progress = await house.progress(batch)
+    assert {lane: type(problem) for lane, problem in progress.problems.items()} == {0: kind, 1: kind}
+    assert (progress.done.total(), progress.failed.total()) == (0, 0) and await house.state(batch) == "paused"
+    assert engine.asked == [("local:a", prompts[0].text), ("local:b", prompts[0].text)], "the rest of a lane is not tried"
+    engine.failing.clear()
+    await house.runner.resume("me", Access(), batch.id)
+    await house.to_the_end(batch)
+    assert keys(await house.cells(batch)) == everything(batch) and await house.state(batch) == "done"
+
+
+async def test_a_prompt_too_long_for_this_machines_memory_fails_its_row_and_no_other(house, engine):
+    prompts = prompts_of(4)
+    engine.failing[prompts[1].text] = OutOfMemory("This machine ran out of memory.", hint="Shorten it.")
+    batch = await house.begin(through(["local:a"], 4), prompts)
+    await house.to_the_end(batch)
+    progress = await house.progress(batch)
+    assert (progress.done, progress.failed, progress.problems) == (Counter({0: 3}), Counter({0: 1}), {})
 
 
 async def test_a_resumed_model_of_this_machine_begins_with_what_is_missing(house, engine):

@@ -47,6 +47,8 @@ def price(model: str, region: str) -> dict:
         ("presence_penalty", "2, -2, 0", (-2.0, 0.0, 2.0)),
         ("top_k", "20, 5, 20.0", (5, 20)),
         ("max_tokens", "1, 32768", (1, 32_768)),
+        ("max_tokens", "10,20,4096", (10, 20, 4096)),
+        ("temperature", "0.2,0.7,1", (0.2, 0.7, 1.0)),
     ],
 )
 def test_values_are_read_in_any_order_and_each_once(name, text, values):
@@ -76,6 +78,9 @@ def test_whole_numbers_stay_whole():
         ("top_k", "2.5", "top k takes whole numbers, not 2.5."),
         ("max_tokens", "32769", "max tokens takes 1 to 32768, not 32769."),
         ("temperature", "0 .1 .2 .3 .4 .5", "6 values of temperature; a sweep takes at most 5."),
+        ("temperature", "0,1", "0,1 may be one number or two."),
+        ("temperature", "0,2; 0,7", "0,2 may be one number or two."),
+        ("max_tokens", "1,000 2,000", "1,000 may be one number or two."),
         ("seed", "1, 2", "Qwen3-Next 80B-A3B Instruct on DashScope takes no seed."),
         ("min_p", "0.1", "Qwen3-Next 80B-A3B Instruct on DashScope takes no min p."),
         ("thinking_budget", "100", "Qwen3-Next 80B-A3B Instruct on DashScope takes no thinking budget."),
@@ -297,6 +302,11 @@ def test_nothing_costs_nothing_that_is_told():
         (["má", "mà"], 0.0),
         (["你好。", "你好！"], 1.0),
         (["你好", "您好"], 0.0),
+        (["5", "-5"], 0.0),
+        (["x = -5", "x=\u22125", "**x = -5**"], 1.0),
+        (["2+2", "2-2", "2 < 2", "2 > 2"], 0.0),
+        (["well-known", "well known"], 1.0),
+        (["- 5 apples", "5 apples"], 1.0),
     ],
 )
 def test_agreement_is_the_share_of_pairs_that_say_the_same(answers, rate):

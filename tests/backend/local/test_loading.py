@@ -16,7 +16,7 @@ from bitsandbytes.nn.modules import Linear4bit
 from huggingface_hub.file_download import DryRunFileInfo
 from transformers import Qwen3NextConfig
 
-from backend.errors import BackendError, LocalModelError, ModelLoadError, OutOfMemory, UnknownModel
+from backend.errors import BackendError, LocalModelError, ModelLoadError, ModelTooLarge, UnknownModel
 from backend.local import devices, hub, loading, memory, plan, sizing
 from backend.local.decoding import Decoder
 from backend.local.names import Asked, parse
@@ -137,7 +137,7 @@ def test_what_cannot_be_loaded_is_said_in_a_sentence(folder, damage, words):
 def test_weights_that_do_not_fit_are_not_even_begun(folder, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000})())
     monkeypatch.setattr(loading, "_weights", lambda *_: pytest.fail("was loaded"))
-    with pytest.raises(OutOfMemory, match="are free"):
+    with pytest.raises(ModelTooLarge, match="are free"):
         load(folder)
 
 
@@ -169,7 +169,7 @@ def test_failed_allocations_are_known_as_such(folder, monkeypatch, make, expecte
         raise error
 
     monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fails)
-    with pytest.raises(OutOfMemory if expected else ModelLoadError) as caught:
+    with pytest.raises(ModelTooLarge if expected else ModelLoadError) as caught:
         load(folder)
     assert caught.value.__cause__ is error
 
@@ -274,7 +274,7 @@ def test_a_hub_checkpoint_is_judged_before_its_weights_are_fetched(tmp_path, mon
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
     monkeypatch.setattr(sizing, "free_bytes", lambda devices: 20e9)
-    with pytest.raises(OutOfMemory, match="Qwen/Next@4bit does not fit"):
+    with pytest.raises(ModelTooLarge, match="Qwen/Next@4bit does not fit"):
         loading.load(parse("Qwen/Next@4bit"), tmp_path, allow_fetch=True, report=unheard)
     assert fetched == [hub.SMALL_FILES]
 

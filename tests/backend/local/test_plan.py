@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, Qwen3NextConfig
 
-from backend.errors import ModelLoadError, OutOfMemory
+from backend.errors import ModelLoadError, ModelTooLarge
 from backend.local import devices, plan, sizing
 from backend.local.checkpoint import draft_weights_bytes
 from backend.local.names import Asked
@@ -90,7 +90,7 @@ def test_a_mixture_of_experts_is_packed_by_itself_where_only_that_fits(real, fre
 @pytest.mark.parametrize("four_bit", [False, True])
 def test_what_does_not_fit_packed_either_names_no_way_to_pack_it(real, free, four_bit):
     free(46e9)  # the weights, but nothing beside them
-    with pytest.raises(OutOfMemory, match=r"does not fit: .* of weights .*; 46\.0 GB are free on this processor\.") as caught:
+    with pytest.raises(ModelTooLarge, match=r"does not fit: .* of weights .*; 46\.0 GB are free on this processor\.") as caught:
         make(real, four_bit=four_bit)
     assert "@4bit" not in caught.value.hint
     assert "DashScope" in caught.value.hint and "OPENAI_BASE_URL" in caught.value.hint
@@ -99,7 +99,7 @@ def test_what_does_not_fit_packed_either_names_no_way_to_pack_it(real, free, fou
 # ---- dense models
 def test_a_dense_model_that_fits_in_four_bits_is_told_by_what_name(dense, free):
     free(8e9)
-    with pytest.raises(OutOfMemory, match=r"13\.5 GB of weights in 16 bits") as caught:
+    with pytest.raises(ModelTooLarge, match=r"13\.5 GB of weights in 16 bits") as caught:
         make(dense)
     assert "name it mine@4bit" in caught.value.hint
     assert make(dense, four_bit=True).form == "4-bit"
@@ -107,10 +107,10 @@ def test_a_dense_model_that_fits_in_four_bits_is_told_by_what_name(dense, free):
 
 def test_a_dense_model_that_fits_in_no_form_is_told_no_other_name(dense, free):
     free(3e9)
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(ModelTooLarge) as caught:
         make(dense)
     assert "@4bit" not in caught.value.hint
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(ModelTooLarge) as caught:
         make(dense, four_bit=True)
     assert "@4bit" not in caught.value.hint
 
@@ -158,7 +158,7 @@ def test_what_is_packed_already_takes_what_its_files_take(tmp_path, free):
     assert planned.form == "as stored" and planned.quantization is None
     assert planned.weights_bytes == sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
     free(1000)
-    with pytest.raises(OutOfMemory, match="of weights as stored") as caught:
+    with pytest.raises(ModelTooLarge, match="of weights as stored") as caught:
         make(tmp_path)
     assert "@4bit" not in caught.value.hint
 
@@ -182,7 +182,7 @@ def test_a_quantised_checkpoint_that_is_not_here_yet_takes_what_its_index_says(t
     folder = indexed(tmp_path, int(41e9), quantised_by="awq")
     assert hub(folder).weights_bytes == 41e9
     free(30e9)
-    with pytest.raises(OutOfMemory, match=r"41\.0 GB of weights as stored"):
+    with pytest.raises(ModelTooLarge, match=r"41\.0 GB of weights as stored"):
         hub(folder)
 
 
@@ -230,7 +230,7 @@ def test_fp8_on_a_processor_takes_what_it_is_widened_to(tmp_path, free):
     folder = indexed(tmp_path, int(82e9), quantised_by="fp8")
     assert hub(folder).weights_bytes == pytest.approx(159.4e9, rel=0.001)
     free(100e9)
-    with pytest.raises(OutOfMemory, match="159 GB of weights in 16 bits"):
+    with pytest.raises(ModelTooLarge, match="159 GB of weights in 16 bits"):
         hub(folder)
 
 
@@ -324,7 +324,7 @@ def test_two_gpus_are_filled_one_after_the_other(real, gpus):
 
 def test_two_gpus_that_hold_the_weights_but_not_what_each_needs_beside_them_do_not_do(real, gpus):
     gpus(26e9, 25e9)
-    with pytest.raises(OutOfMemory, match="on 2 x NVIDIA L40S"):
+    with pytest.raises(ModelTooLarge, match="on 2 x NVIDIA L40S"):
         make(real, four_bit=True)
 
 
@@ -371,7 +371,7 @@ def test_on_a_processor_pages_of_the_weights_file_are_free_already(monkeypatch, 
 
 def test_one_gpu_is_named_where_it_is_too_small(real, gpus):
     gpus(30e9)
-    with pytest.raises(OutOfMemory, match=r"30\.0 GB are free on NVIDIA L40S\."):
+    with pytest.raises(ModelTooLarge, match=r"30\.0 GB are free on NVIDIA L40S\."):
         make(real)
 
 
@@ -386,7 +386,7 @@ def test_expert_stacks_of_odd_widths_are_not_promised_in_four_bits(tmp_path, fre
     next_tiny.config(moe_intermediate_size=96).save_pretrained(tmp_path)
     plain = make(tmp_path)
     free(0.9 * plain.needed_bytes)
-    with pytest.raises(OutOfMemory) as caught:
+    with pytest.raises(ModelTooLarge) as caught:
         make(tmp_path)
     assert "@4bit" not in caught.value.hint
     with pytest.raises(ModelLoadError, match=r"pack|4 bit"):
