@@ -177,8 +177,8 @@ def test_every_pane_keeps_its_own_conversation_and_a_turn_is_run_again_in_one_al
     expect(compare.locator("#pane-2 .sib")).to_contain_text("2/2")
     over(compare)
     compare.locator("#pane-2 [data-op=regenerate]").first.click()
-    expect(compare.locator("#pane-2 .sib")).to_contain_text("2/2")
-    expect(compare.locator("#pane-2 .answer")).to_have_count(2)
+    expect(compare.locator("#pane-2 .pane-turns .assistant").first.locator(".sib")).to_contain_text("2/2")
+    expect(compare.locator("#pane-2 .pane-turns .assistant")).to_have_count(2)
     over(compare)
     assert len(runs(emulator)) == before + 3, "the last turn; then the first one and on its new answer the second"
     expect(compare.locator("#pane-1 .sib")).to_have_count(0)

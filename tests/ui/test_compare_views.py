@@ -97,6 +97,7 @@ def assert_harmless(markup: str) -> None:
         ("a b c", "a x c", "a <del>b</del> c", "a <ins>x</ins> c", 2 / 3),
         ("a b c", "a b c", "a b c", "a b c", 1.0),
         ("a b", "a b c d", "a b", "a b<ins> c d</ins>", 0.5),
+        ("one two three", "uno dos three", "<del>one two</del> three", "<ins>uno dos</ins> three", 1 / 3),
         ("one two", "three", "<del>one two</del>", "<ins>three</ins>", 0.0),
         ("one", "", "<del>one</del>", "", 0.0),
         ("", "one two", "", "<ins>one two</ins>", 0.0),
@@ -709,7 +710,7 @@ def test_a_hidden_comparison_tells_no_name_no_setting_no_figure_and_no_error():
     assert [(pane["name"], pane["place"], pane["setting"], pane["foot"]) for pane in value["panes"]] == [
         ("Model A", "", "", ""), ("Model B", "", "", ""),
     ]  # fmt: skip
-    assert W.pane_hidden_error in value["panes"][1]["turns"][-1]["html"]
+    assert W.pane_hidden_error in value["panes"][1]["turns"][1]["html"]
 
 
 def test_a_hidden_trace_tells_neither_its_time_nor_its_tokens_nor_its_budget():
@@ -803,7 +804,7 @@ def test_the_answers_in_the_making_are_left_out_of_their_panes_only():
     first, second = value["panes"]
     assert [turn["id"] for turn in first["turns"]] == ["u1", "a1", "u2"] and "half" not in everything(first)
     assert (first["state"], first["foot"]) == ("idle", "")
-    assert (second["state"], [turn["id"] for turn in second["turns"]]) == ("done", ["u1", "b1"]) and "1,357" in second["foot"]
+    assert (second["state"], [turn["id"] for turn in second["turns"]]) == ("done", ["u1", "b1", "empty"]) and "1,357" in second["foot"]
 
 
 def test_an_answer_being_made_anew_leaves_the_question():

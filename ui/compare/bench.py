@@ -115,7 +115,7 @@ def _pane(
     if not path:
         turns = [_left_out(W.pane_joined, W.pane_catch_up) if any(p.asked for p in comparison.panes) else _left_out(W.pane_empty)]
     elif behind:
-        turns.append(_left_out(W.pane_behind.format(n=len(behind)), W.pane_catch_up_behind))
+        turns.append(_left_out((W.pane_behind if len(behind) > 1 else W.pane_behind_one).format(n=len(behind)), W.pane_catch_up_behind))
     ready = not hidden and last is not None and shown[-1] is path[-1]
     return {
         "name": W.pane_hidden.format(letter=LETTERS[place]) if hidden else title_of(pane, capabilities),

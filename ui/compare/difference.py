@@ -46,21 +46,31 @@ def difference(left: str, right: str) -> Difference:
     ours, theirs = ours[:MOST_WORDS], theirs[:MOST_WORDS]
     sides: tuple[list[str], list[str]] = ([], [])
     same = 0
-    for code in LCSseq.opcodes(ours, theirs):
-        mine, yours = ours[code.src_start : code.src_end], theirs[code.dest_start : code.dest_end]
-        if code.tag == "equal":
-            same += sum(not word.isspace() for word in mine)
-            sides[0].append(html.escape("".join(mine)))
-            sides[1].append(html.escape("".join(yours)))
-            continue
-        sides[0].append(_marked("del", "".join(mine)))
-        sides[1].append(_marked("ins", "".join(yours)))
+    for equal, mine, yours in _stretches(ours, theirs):
+        same += sum(not word.isspace() for word in mine) if equal else 0
+        sides[0].append(_marked("" if equal else "del", "".join(mine)))
+        sides[1].append(_marked("" if equal else "ins", "".join(yours)))
     most = max(sum(not word.isspace() for word in words) for words in (ours, theirs))
     return Difference("".join(sides[0]), "".join(sides[1]), same / most if most else 1.0, cut)
 
 
+def _stretches(ours: list[str], theirs: list[str]) -> list[tuple[bool, list[str], list[str]]]:
+    """Equal and different stretches by turns. White space alone between two differences belongs to them: one mark reads better."""
+    found: list[tuple[bool, list[str], list[str]]] = []
+    codes = list(LCSseq.opcodes(ours, theirs))
+    for place, code in enumerate(codes):
+        mine, yours = ours[code.src_start : code.src_end], theirs[code.dest_start : code.dest_end]
+        between = 0 < place < len(codes) - 1 and all(word.isspace() for word in mine)
+        equal = code.tag == "equal" and not between
+        if found and found[-1][0] == equal:
+            found[-1] = (equal, found[-1][1] + mine, found[-1][2] + yours)
+        else:
+            found.append((equal, mine, yours))
+    return found
+
+
 def _marked(tag: str, text: str) -> str:
-    if not text or text.isspace():
+    if not tag or not text or text.isspace():
         return html.escape(text)
     return f"<{tag}>{html.escape(text)}</{tag}>"
 
