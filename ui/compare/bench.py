@@ -138,6 +138,8 @@ def _turn(node: Node, *, hidden: bool) -> dict[str, Any]:
     if node.role == "user":
         return render.turn(node.id, "user", f"<div class='you' dir='auto'>{esc(node.content)}</div>", node.content)
     parts = render.answer_parts(node, trace_class="trace thinking", plain=hidden)
+    if not node.thinking:
+        parts.insert(0, f"<p class='hint no-thinking'>{esc(W.pane_no_trace)}</p>")  # seen in the view of thinking only
     if node.error is not None:
         parts.append(error(node.error.message, node.error.hint, node.error.kind, hidden=hidden))
     copy = render.action("copy", W.copy, extra=f" data-copied='{esc(W.copied)}'") if node.content else ""

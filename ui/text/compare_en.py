@@ -23,6 +23,7 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     pane_remove = "Remove pane"
     pane_empty = "Its answer appears here."
     pane_joined = "Joined later: it was not asked before."
+    pane_no_trace = "No thinking in this answer."
     pane_behind_one = "Not asked the last question on this version. The next prompt asks it first."
     pane_behind = "Not asked the last {n} questions on this version. The next prompt asks those first."
     pane_catch_up_behind = "Ask now"
