@@ -295,6 +295,17 @@ def test_the_best_of_a_row_and_how_far_the_panes_lie_apart(ttft, best, spread):
     assert (found.best, found.spread) == (best, spread)
 
 
+@pytest.mark.parametrize("status", ["error", "stopped", "interrupted"])
+def test_an_answer_that_did_not_finish_is_not_the_fastest(status):
+    failed, *others = (
+        node(status="done" if place else status, timing=Timing(ttft_s=0.1 + place, total_s=0.02 + place)) for place in (0, 1, 2)
+    )
+    for name in ("ttft_s", "total_s"):
+        found = row(columns(failed, *others), name)
+        assert found.best == {1} and found.spread.startswith("1.9" if name == "ttft_s" else "2.0") and found.cells[0] != "-"
+        assert (row(columns(failed, others[0]), name).best, row(columns(failed, others[0]), name).spread) == (set(), "-")
+
+
 def test_more_tokens_a_second_are_better():
     nodes = [node(usage=Usage(1, tokens), timing=Timing(decode_s=1.0)) for tokens in (11, 31, 21)]
     assert row(columns(*nodes), "tokens_per_s").best == {1} and row(columns(*nodes), "tokens_per_s").spread == "3.0 ×"

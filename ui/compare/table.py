@@ -36,15 +36,17 @@ class Row:
 def rows_of(columns: Sequence[Column]) -> list[Row]:
     """The figures in their order; a row that no pane knows is left out, except for those that everybody looks for."""
     values = [figures_of(column.node, column.capabilities) if column.node else {} for column in columns]
+    finished = {place for place, column in enumerate(columns) if column.node and column.node.status == "done"}
     rows = [_states(columns)]
     for figure in FIGURES:
         known = {place: of[figure.name] for place, of in enumerate(values) if figure.name in of}
         if not known and figure.name in ("guesses_right", "seed", "context_share"):
             continue
         cells = tuple(_shown(figure.name, known.get(place), columns[place]) for place in range(len(columns)))
-        mixed = figure.name == "cost" and len({_currency(columns[place]) for place in known}) > 1  # dollars and yuan have no smallest
-        marked = frozenset() if mixed else _alike(cells, best(known, figure.better))
-        spread = _spread(list(known.values())) if figure.better and not mixed else ""
+        rivals = {place: value for place, value in known.items() if place in finished}  # one that failed at once was not the fastest
+        mixed = figure.name == "cost" and len({_currency(columns[place]) for place in rivals}) > 1  # dollars and yuan have no smallest
+        marked = frozenset() if mixed else _alike(cells, best(rivals, figure.better), finished)
+        spread = _spread(list(rivals.values())) if figure.better and not mixed else ""
         rows.append(Row(figure.name, cells, marked, spread, W.figures[figure.name]))
     words = tuple(count(word_count(column.node.content)) if column.node else "-" for column in columns)
     rows.append(Row("words", words, label=W.figures["words"]))
@@ -63,11 +65,11 @@ def _states(columns: Sequence[Column]) -> Row:
     return Row("state", tuple(cells), label=W.figures["state"])
 
 
-def _alike(cells: tuple[str, ...], places: frozenset[int]) -> frozenset[int]:
+def _alike(cells: tuple[str, ...], places: frozenset[int], rivals: set[int]) -> frozenset[int]:
     """The places that show what the best show; none where all show the same: nobody sees a difference that is rounded away."""
     shown = {cells[place] for place in places}
-    alike = frozenset(place for place, cell in enumerate(cells) if cell in shown)
-    return alike if len(alike) < sum(cell != "-" for cell in cells) else frozenset()
+    alike = frozenset(place for place in rivals if cells[place] in shown)
+    return alike if len(alike) < sum(cells[place] != "-" for place in rivals) else frozenset()
 
 
 def _currency(column: Column) -> str | None:

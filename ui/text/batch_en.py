@@ -13,7 +13,7 @@ class BatchEnglish:
     set_hint = "A prompt set goes through all panes in the background: text (one prompt a line, or parts between lines of ---), CSV with a prompt column, or JSON Lines. Optional columns: system, tag."
     set_found = "{title}: {n} prompts through {panes} panes, {answers} answers."
     set_tags = "Tags: {tags}."
-    set_left_out = "{n} rows are left out:"
+    set_left_out = "Rows left out: {n}"
     set_none = "Choose a set first."
     set_none_hint = "Upload one, or use the shipped one."
     set_more = "and {n} more"

@@ -89,7 +89,7 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     table_figure = "figure"
     table_spread = "spread"
     table_best = "best"
-    table_note = "The best of a row is marked ✓. Spread: the largest over the smallest. Unknown is a dash."
+    table_note = "The best of a row is marked ✓, among finished answers. Spread: the largest over the smallest. Unknown is a dash."
     table_empty = "Send a prompt: every figure of every pane stands here side by side."
     table_hidden = "Figures are shown after the vote: they would tell the names."
     # diff
