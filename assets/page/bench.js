@@ -6,8 +6,13 @@ const by = (s) => document.querySelector(s);
 const text = (node, words) => { if (node.textContent !== words) node.textContent = words; };
 const html = (node, words) => { if (node.dataset.html !== words) { node.innerHTML = words; node.dataset.html = words; } };
 let shownId = null, view = 'answers', asked = {};
+function shortNames(names) { // without the words that all begin with: a phone's tabs have room for what tells the panes apart
+  const words = names.map((n) => n.split(' ')); let same = 0;
+  while (words.length > 1 && words.every((w) => w.length > same + 1 && w[same] === words[0][same])) same++;
+  return words.map((w) => w.slice(same).join(' '));
+}
 function draw() {
-  const v = props.value || { panes: [] };
+  const v = props.value || { panes: [] }, short = shortNames(v.panes.map((p) => p.name));
   if (v.id !== shownId) { if (v.id || shownId) playground.address('compare', v.id); shownId = v.id; const c = by('#compare'); if (c) c.dataset.popup = ''; }
   rows.forEach((row, i) => {
     const pane = v.panes[i]; row.hidden = !pane; tabs[i].hidden = !pane;
@@ -19,7 +24,7 @@ function draw() {
     const body = at('.pane-body'), end = body.scrollHeight - body.scrollTop - body.clientHeight < 60;
     turns[i].update(pane.turns);
     if (end) body.scrollTop = body.scrollHeight;
-    text(tabs[i], `${pane.place ? `${pane.place} · ` : ''}${pane.name}`); tabs[i].dataset.state = row.dataset.state;
+    text(tabs[i], `${pane.place ? `${pane.place} · ` : ''}${pane.place ? short[i] : pane.name}`); tabs[i].dataset.state = row.dataset.state;
   });
   root.querySelector('#panes').dataset.count = v.panes.length;
   if (!by('#blind')) return; // this is drawn before the row of votes is there, and once more when the page is loaded

@@ -294,6 +294,7 @@ def test_on_a_phone_panes_are_swiped_and_the_tabs_tell_their_states(compare):
     expect(compare.locator("[data-tab-of='1']")).to_have_attribute("data-state", re.compile("thinking|answering"))
     over(compare)
     expect(compare.locator("[data-tab-of='2']")).to_have_attribute("data-state", "done")
+    expect(compare.locator("[data-tab-of='2']")).to_have_text("2 · Instruct")
     expect(compare.locator("#pane-2")).not_to_be_in_viewport(ratio=0.5)
     compare.locator("[data-tab-of='2']").click()
     expect(compare.locator("#pane-2")).to_be_in_viewport(ratio=0.5)

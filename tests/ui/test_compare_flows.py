@@ -542,7 +542,7 @@ async def test_a_blind_comparison_tells_no_name_while_it_streams_or_after_and_al
     assert W.blind_locked in compare.live["error"]
     reloaded = await Compare(house, compare=compare.id).load()
     assert reloaded.bench["hidden"] and "Qwen" not in json.dumps(reloaded.bench)
-    await compare.vote("1")
+    await compare.vote("tie")
     assert sorted(pane["name"] for pane in compare.panes) == ["Qwen3-Next 80B-A3B Thinking", "no-such-model"]
     assert (await votes_of(house))[0].blind
 
@@ -626,6 +626,16 @@ async def test_a_blind_pane_is_not_taken_into_the_chat_before_the_vote(compare, 
     await compare.vote("tie")
     await house.chats.adopt(event(place=1), compare.session, compare.request)
     assert len(await chat.history.conversations("local")) == 1
+
+
+async def test_a_pane_that_gave_no_answer_wins_no_vote(compare, house):
+    await compare.choose(0, "dashscope:no-such-model")
+    await compare.send("who is better? [[words:5]]")
+    await compare.vote("1")
+    assert W.vote_no_answer in compare.live["error"] and await votes_of(house) == []
+    await compare.vote("2")
+    (vote,) = await votes_of(house)
+    assert vote.verdict == "2"
 
 
 async def test_setups_are_kept_by_name_and_the_built_in_ones_are_there(compare):

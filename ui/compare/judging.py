@@ -40,6 +40,10 @@ class Judging:
         subject, contestants = subject_of(list(answers.values())), tuple(answers.values())
         before = await comparing.votes.find(owner, subject)
         if verdict not in (TIE, BAD):  # the number of a pane; a pane without an answer is no contestant
+            nodes = {str(place + 1): node for place, node in enumerate(last_answers(comparison, conversations)) if node is not None}
+            chosen = nodes.get(verdict)
+            if chosen is not None and chosen.status != "streaming" and not chosen.content.strip():
+                raise BadInput(W.vote_no_answer, hint=W.vote_no_answer_hint)
             numbers = {str(place + 1): str(number) for number, place in enumerate(answers, 1)}
             verdict = numbers.get(verdict, "-")
         tag = " ".join(str(data.get("tag") or "").split())[:LONGEST_TAG]

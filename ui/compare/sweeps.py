@@ -99,7 +99,8 @@ class Sweeps:
             points = sweep_points(batch, cells, what)
             table = pd.DataFrame(points, columns=["x", "y", "line"])
             several = len({point["x"] for point in points}) > 1  # one value makes no line
-            updates[plot] = gr.LinePlot(table, x="x", y="y", color="line" if second else None, visible=several, **titles)
+            limits = [0, 1.1 * max((point["y"] for point in points), default=0) or 1]  # from zero: else noise looks like a trend
+            updates[plot] = gr.LinePlot(table, x="x", y="y", y_lim=limits, color="line" if second else None, visible=several, **titles)
         return updates
 
     async def act(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:

@@ -47,6 +47,8 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     vote_tag_hint = "Groups the results, as maths or vi"
     vote_thanks = "Voted {verdict}."
     vote_nothing = "Send a prompt to two panes or more, then vote."
+    vote_no_answer = "This pane gave no answer."
+    vote_no_answer_hint = "Vote for another one, or “All bad”."
     verdict_tie = "a tie"
     verdict_bad = "all bad"
     view_answers = "Answers"
