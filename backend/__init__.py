@@ -128,7 +128,7 @@ class Backend:
 
     async def aclose(self) -> None:
         later = self._comparing.later if self._comparing else None
-        for each in (self._sharing, later, self._judge, self._runner):
+        for each in (later, self._judge, self._runner):
             if each is not None:
                 await each.aclose()
         await self.runs.aclose()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from backend.catalogue import Capabilities
 from backend.chat import Chat, Choices, Start, messages_of
-from backend.compare.later_turns import LaterTurns
+from backend.compare.later_turns import LaterTurns, Step
 from backend.compare.records import Comparison, ComparisonSummary, Pane, last_question, missing_questions, turn_count
 from backend.compare.store import ComparisonStore
 from backend.compare.votes import VoteStore
@@ -190,16 +190,19 @@ class Comparing:
     def _then(self, owner: str, access: Access, comparison_id: str, pane: Pane, run: Run, questions: Sequence[str]) -> None:
         """Has a pane asked `questions` one after the other once the answer of `run` is there."""
 
-        async def ask(run: Run, question: str) -> Run:
-            nodes = (await self.chat.conversation(owner, pane.conversation_id)).nodes
-            path = [nodes[run.node_id]]
-            while (parent_id := path[0].parent_id) is not None:
-                path.insert(0, nodes[parent_id])
-            request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", question)], pane)
-            at = Start(pane.conversation_id, run.node_id, question, answer_id=new_id())
-            return self._start(owner, comparison_id, at, request, provider, pane.choices)
+        def step(question: str) -> Step:
+            async def ask(runs: Sequence[Run]) -> list[Run]:
+                nodes = (await self.chat.conversation(owner, pane.conversation_id)).nodes
+                path = [nodes[runs[0].node_id]]
+                while (parent_id := path[0].parent_id) is not None:
+                    path.insert(0, nodes[parent_id])
+                request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", question)], pane)
+                at = Start(pane.conversation_id, path[-1].id, question, answer_id=new_id())
+                return [self._start(owner, comparison_id, at, request, provider, pane.choices)]
 
-        self.later.begin(pane.conversation_id, run, questions, ask)
+            return ask
+
+        self.later.begin([pane.conversation_id], [run], [step(question) for question in questions])
 
     async def _ready(
         self, owner: str, access: Access, messages: Sequence[Message], pane: Pane, *, replayed: bool = False

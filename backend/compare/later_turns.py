@@ -1,4 +1,4 @@
-"""Turns that a pane is asked one after the other, each on the answer before it. Belongs to the server: it goes on without a page."""
+"""Turns that panes are asked one after the other, each once the one before has ended. Belongs to the server: it goes on without a page."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 3600.0  # for an end that comes in any case, since every run has limits of its own
 
-Ask = Callable[[Run, str], Awaitable[Run]]
+Step = Callable[[Sequence[Run]], Awaitable[Sequence[Run]]]
+"""Begins the next turn after the runs of the one before; gives its runs."""
 
 
-@dataclass
-class _Pane:
-    """The run of the turn at hand; `moved` is set when the next one begins, or none comes any more."""
+@dataclass(eq=False)
+class _Panes:
+    """Panes that go from turn to turn together. `moved` is set when their next turn begins, or none comes any more."""
 
-    run: Run
-    task: asyncio.Task[None]
+    conversation_ids: tuple[str, ...]
+    runs: Sequence[Run]
+    task: asyncio.Task[None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -30,13 +32,16 @@ class _Pane:
 class LaterTurns:
     """One for the process; panes by the ids of their conversations."""
 
-    _panes: dict[str, _Pane] = field(default_factory=dict)
+    _panes: dict[str, _Panes] = field(default_factory=dict)
 
-    def begin(self, conversation_id: str, run: Run, questions: Sequence[str], ask: Ask) -> None:
-        """Once `run` is done, `ask` starts the run of the first question on its answer, and so on. A stop or an error ends it."""
-        if questions:
-            task = asyncio.create_task(self._ask_all(conversation_id, questions, ask), name=f"later turns of {conversation_id}")
-            self._panes[conversation_id] = _Pane(run, task)
+    def begin(self, conversation_ids: Sequence[str], runs: Sequence[Run], steps: Sequence[Step], *, after_errors: bool = False) -> None:
+        """Takes the steps one after the other, each once all runs before it are done. A stop ends that, and so does an error unless
+        told `after_errors`."""
+        if steps:
+            panes = _Panes(tuple(conversation_ids), runs)
+            self._panes |= dict.fromkeys(panes.conversation_ids, panes)
+            goes_on = ("done", "error") if after_errors else ("done",)
+            panes.task = asyncio.create_task(self._take(panes, steps, goes_on), name=f"later turns of {panes.conversation_ids}")
 
     def wait(self, conversation_id: str) -> bool:
         """Whether a pane has turns to come."""
@@ -44,36 +49,42 @@ class LaterTurns:
 
     async def settled(self, conversation_id: str) -> None:
         """Returns once a pane is not between two of its turns."""
-        while (pane := self._panes.get(conversation_id)) is not None and pane.run.ended:
-            await pane.moved.wait()
+        while (panes := self._panes.get(conversation_id)) is not None and all(run.ended for run in panes.runs):
+            await panes.moved.wait()
 
     async def end(self, conversation_ids: Iterable[str]) -> None:
-        """No further turn of these panes is asked; what is being written goes on."""
-        ended = [pane for each in conversation_ids if (pane := self._panes.pop(each, None)) is not None]
-        for pane in ended:
-            pane.task.cancel()
-            pane.moved.set()
-        if ended:
-            await asyncio.wait([pane.task for pane in ended])
+        """No further turn of these panes, and of those that go with them, is asked; what is being written goes on."""
+        tasks = set()
+        for panes in {panes for each in conversation_ids if (panes := self._panes.get(each)) is not None}:
+            self._forget(panes)
+            if panes.task is not None and panes.task.cancel():
+                tasks.add(panes.task)
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def aclose(self) -> None:
         await self.end(list(self._panes))
 
-    async def _ask_all(self, conversation_id: str, questions: Sequence[str], ask: Ask) -> None:
-        pane = self._panes[conversation_id]
+    async def _take(self, panes: _Panes, steps: Sequence[Step], goes_on: tuple[str, ...]) -> None:
         try:
-            for question in questions:
-                while not pane.run.ended:
-                    await pane.run.wait_for_end(LONGEST_WAIT_S)
-                if pane.run.state != "done" or await pane.run.storage_failure() is not None:
-                    return  # a person had enough, or there is no answer to go on from
-                pane.run = await ask(pane.run, question)
-                await pane.run.storage_failure()
-                pane.moved.set()
-                pane.moved = asyncio.Event()
+            for step in steps:
+                for run in panes.runs:
+                    while not run.ended:
+                        await run.wait_for_end(LONGEST_WAIT_S)
+                    if run.state not in goes_on or await run.storage_failure() is not None:
+                        return  # a person had enough, or there is no answer to go on from
+                panes.runs = await step(panes.runs)
+                for run in panes.runs:
+                    await run.storage_failure()
+                panes.moved.set()
+                panes.moved = asyncio.Event()
         except BackendError as error:
-            log.warning("the later turns of %s are not asked: %s", conversation_id, error.message)
+            log.warning("later turns of %s are not asked: %s", panes.conversation_ids, error.message)
         finally:
-            if self._panes.get(conversation_id) is pane:
-                del self._panes[conversation_id]
-            pane.moved.set()
+            self._forget(panes)
+
+    def _forget(self, panes: _Panes) -> None:
+        for each in panes.conversation_ids:
+            if self._panes.get(each) is panes:
+                del self._panes[each]
+        panes.moved.set()

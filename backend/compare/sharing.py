@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.chat import Choices
 from backend.compare.comparing import REPLAY, Comparing
+from backend.compare.later_turns import Step
 from backend.compare.records import Comparison, Pane, answers_at, question_at, turn_count
 from backend.compare.runfile import PaneSettings, Part, RunFile, SavedVote, dumps, loads, recording_of_node
 from backend.compare.votes import Contestant, Vote, subject_of
-from backend.errors import BackendError, BadInput
+from backend.errors import BadInput
 from backend.history import Conversation, Node
 from backend.recording import Recording, load
 from backend.recording import dumps as dump_recording
@@ -33,7 +34,6 @@ class Sharing:
     """One for the process."""
 
     comparing: Comparing
-    _playing: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def votes_by_turn(
         self, owner: str, comparison: Comparison, conversations: Mapping[str, Conversation]
@@ -99,35 +99,19 @@ class Sharing:
         comparison = replace(comparison, panes=panes)
         await self.comparing.store.save(owner, comparison)
         comparison, runs = await self._turn(owner, comparison, 0, file, paths)
-        self._playing[comparison.id] = asyncio.create_task(self._rest(owner, comparison, file, paths, runs), name=f"play {comparison.id}")
+        latest = comparison
+
+        def step(turn: int) -> Step:
+            async def play(_: Sequence[Run]) -> list[Run]:
+                nonlocal latest
+                latest, runs = await self._turn(owner, latest, turn, file, paths)
+                return runs
+
+            return play
+
+        ids = [pane.conversation_id for pane in comparison.panes]
+        self.comparing.later.begin(ids, runs, [step(turn) for turn in range(1, file.turns)], after_errors=True)
         return comparison, file
-
-    async def stop(self, comparison_id: str) -> None:
-        """Plays no further turn; what is being played goes on until it is stopped itself."""
-        task = self._playing.pop(comparison_id, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def aclose(self) -> None:
-        for comparison_id in list(self._playing):
-            await self.stop(comparison_id)
-
-    async def _rest(
-        self, owner: str, comparison: Comparison, file: RunFile, paths: Mapping[tuple[int, int], Path], runs: Sequence[Run]
-    ) -> None:
-        try:
-            for turn in range(1, file.turns):
-                for run in runs:
-                    while not run.ended:
-                        await run.wait_for_end(3600)
-                if any(run.state == "stopped" for run in runs):
-                    return  # a person had enough
-                comparison, runs = await self._turn(owner, comparison, turn, file, paths)
-        except BackendError as error:
-            log.warning("playing %s ended: %s", comparison.id, error.message)
-        finally:
-            self._playing.pop(comparison.id, None)
 
     async def _turn(
         self, owner: str, comparison: Comparison, turn: int, file: RunFile, paths: Mapping[tuple[int, int], Path]
@@ -140,7 +124,6 @@ class Sharing:
                 runs.append(run)
         for run in runs:
             await run.storage_failure()
-        await self.comparing.store.save(owner, comparison)
         return comparison, runs
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.emulator import running_emulator
-from tests.ui.compare_tab import Compare
-from tests.ui.tab import House, until
+from tests.ui.compare_tab import Compare, event
+from tests.ui.tab import House
 from ui.compare.share import Share
 from ui.text import WORDS as W
 
@@ -48,12 +48,12 @@ async def opened(house: House, path: Path) -> Compare:
     return tab
 
 
-async def until_played(tab: Compare, turns: int) -> None:
+async def until_played(tab: Compare, turns: int, panes: int = 2) -> None:
     comparing = await tab.core.backend.side_by_side()
     while True:
         await tab.take(tab.asking.resume(tab.session, tab.request))
         tab.take_one(await tab.asking.over(tab.session, tab.request))
-        if all(len(pane["turns"]) == 2 * turns for pane in tab.panes) and not tab.core.running(comparing, tab.session, tab.request):
+        if all(len(pane["turns"]) == 2 * turns for pane in tab.panes[:panes]) and not tab.core.running(comparing, tab.session, tab.request):
             return
 
 
@@ -173,8 +173,38 @@ async def test_stopping_what_is_played_ends_the_file(compare, house, tmp_path):
     file = tmp_path / "long.jsonl"
     file.write_text(await run_file_of(compare), encoding="utf-8")
     tab = await opened(house, file)
+    comparing = await house.backend.side_by_side()
+    assert comparing.busy("local", *tab.session.side_by_side.comparison.panes)
     await tab.stop()
-    sharing = await house.backend.sharing()
-    await until(lambda: not sharing._playing)
+    assert not comparing.busy("local", *tab.session.side_by_side.comparison.panes)
     tab.take_one(await tab.asking.over(tab.session, tab.request))
     assert [len(pane["turns"]) for pane in tab.panes] == [2, 2]
+
+
+async def test_while_a_file_is_played_nothing_else_is_asked_of_its_panes_and_what_is_added_stays(compare, house, tmp_path):
+    for number in range(2):
+        await compare.send(f"{number} [[think:30]][[words:40]][[rate:60]]")
+    file = tmp_path / "held.jsonl"
+    file.write_text(await run_file_of(compare), encoding="utf-8")
+    tab = await opened(house, file)
+    for op in ("again", "select"):
+        tab.take_one(await tab.asking.act(event(op=op, place=0), tab.session, tab.request))
+        assert "still answering" in tab.live["error"]
+    await tab.send("too early")
+    assert "still answering" in tab.live["error"]
+    await tab.add()
+    await until_played(tab, 2, panes=2)
+    assert [len(pane["turns"]) for pane in tab.panes] == [4, 4, 1]
+    assert len((await Compare(house, compare=tab.id).load()).panes) == 3
+
+
+async def test_a_comparison_that_is_deleted_while_its_file_is_played_is_gone(compare, house, tmp_path):
+    for number in range(2):
+        await compare.send(f"{number} [[think:30]][[words:40]][[rate:60]]")
+    file = tmp_path / "gone.jsonl"
+    file.write_text(await run_file_of(compare), encoding="utf-8")
+    tab = await opened(house, file)
+    comparing = await house.backend.side_by_side()
+    await comparing.delete("local", tab.id)
+    assert not comparing.busy("local", *tab.session.side_by_side.comparison.panes)
+    assert [each.id for each in await comparing.summaries("local")] == [compare.id]

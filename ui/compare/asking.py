@@ -91,7 +91,7 @@ class Asking:
 
     async def over(self, session: Session, request: gr.Request) -> Updates:
         """Everything as stored, in place of the live answers; a vote that was given before gets the figures. Answers that have begun
-        meanwhile (the next turn of a run file, or of a pane that is asked several) are left to `resume`."""
+        meanwhile (the next of several turns) are left to `resume`."""
         comparing = await self.tab.backend.side_by_side()
         await comparing.settled(self.tab.open(session))
         followed = session.side_by_side.live_nodes
