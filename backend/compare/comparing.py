@@ -144,6 +144,14 @@ class Comparing:
                 found[pane.conversation_id] = await self.chat.conversation(owner, pane.conversation_id)
         return found
 
+    async def current(self, owner: str, comparison: Comparison) -> Comparison:
+        """With the panes as asked that joined meanwhile: a file is played by the server, not by a page."""
+        if len({pane.asked for pane in comparison.panes}) < 2:
+            return comparison
+        stored = {pane.conversation_id for pane in (await self.store.load(owner, comparison.id)).panes if pane.asked}
+        panes = (pane if pane.asked else replace(pane, asked=pane.conversation_id in stored) for pane in comparison.panes)
+        return replace(comparison, panes=tuple(panes))
+
     def newest(self, owner: str, pane: Pane) -> Run | None:
         """The pane's newest run that is still in memory, ended or not."""
         return self.chat.runs.of_conversation(pane.conversation_id, owner)

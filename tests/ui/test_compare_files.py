@@ -208,3 +208,17 @@ async def test_a_comparison_that_is_deleted_while_its_file_is_played_is_gone(com
     await comparing.delete("local", tab.id)
     assert not comparing.busy("local", *tab.session.side_by_side.comparison.panes)
     assert [each.id for each in await comparing.summaries("local")] == [compare.id]
+
+
+async def test_a_pane_that_joined_later_joins_later_in_what_is_played_too(compare, house, tmp_path):
+    await compare.send("first [[think:3]][[words:4]]")
+    await compare.add()
+    await compare.send("second [[think:3]][[words:5]]")
+    file = tmp_path / "joined.jsonl"
+    file.write_text(await run_file_of(compare), encoding="utf-8")
+    tab = await opened(house, file)
+    await until_played(tab, 2, panes=2)
+    assert [tab.turns(pane) for pane in (0, 1, 2)] == [["user", "assistant"] * 2] * 2 + [["user", "assistant"]]
+    assert tab.panes[2]["turns"][0]["copy"].startswith("second")
+    await tab.send("third [[think:3]][[words:6]]")
+    assert [len(tab.turns(pane)) for pane in (0, 1, 2)] == [6, 6, 4]

@@ -123,6 +123,10 @@ class CompareTab:
         """All that showing the open comparison needs."""
         comparing, comparison = await self.backend.side_by_side(), self.open(session)
         conversations = await comparing.conversations(self.owner(request), comparison)
+        current = await comparing.current(self.owner(request), comparison)
+        if current != comparison:
+            session.side_by_side.comparison = comparison = current
+            conversations = await comparing.conversations(self.owner(request), comparison)
         return comparing, comparison, conversations, await self.capabilities(comparison, session)
 
     async def bench(self, session: Session, request: gr.Request) -> Updates:
