@@ -36,3 +36,14 @@ def running_emulator(**config: Any) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+
+
+def bodies(base_url: str) -> list[dict[str, Any]]:
+    """What was asked of it, oldest first."""
+    return [request["body"] for request in http.get(f"{base_url}/mock/state").json()["requests"]]
+
+
+def runs(base_url: str) -> list[dict[str, Any]]:
+    """What became of its answers, oldest first."""
+    found: list[dict[str, Any]] = http.get(f"{base_url}/mock/state").json()["runs"]
+    return found

@@ -82,7 +82,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
         demo.load(chats.load, [session], [*show, session], **QUIET),
     ]
     for event in opened:
-        event.then(answers.resume, [session], page.live, **RAW)
+        event.then(answers.resume, [session], page.live, trigger_mode="multiple", **RAW)
     page.search.change(chats.search, [page.search, session], page.history, trigger_mode="always_last", **QUIET)
     demo.unload(tab.gone)
 
@@ -129,7 +129,8 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
     parts.live.begun(asking.begun, [session], parts.bench, trigger_mode="multiple", **QUIET)
     parts.stop.click(asking.stop, [session], None, queue=False, **QUIET)
     parts.bench.halt(asking.halt, [session], None, queue=False, trigger_mode="multiple", **QUIET)
-    # what changes the panes ends before what is written in them is followed again, in their new places
+    # what changes the panes ends before what is written in them is followed again, in their new places; with the usual mode "once" the
+    # page would drop a following that comes while the one before streams, which ends by itself as soon as it is shown no more
     changes = [
         parts.bench.ask(asking.act, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
         parts.bench.arrange(setup.arrange, [session], shown, trigger_mode="multiple", **QUIET),
@@ -142,7 +143,7 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
         parts.setup_use.click(setup.use_setup, [parts.setup, parts.setups, session], shown, **QUIET),
     ]
     for change in changes:
-        change.then(asking.resume, [session], parts.live, **RAW)
+        change.then(asking.resume, [session], parts.live, trigger_mode="multiple", **RAW)
     parts.share_page.click(share.page, [session], [parts.files, parts.live], **QUIET)
     parts.share_run.click(share.run_file, [session], [parts.files, parts.live], **QUIET)
     parts.bench.earlier(shelf.earlier, [session], parts.earlier, **QUIET)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,40 +45,43 @@ class Comparing:
     store: ComparisonStore
     votes: VoteStore
     shelf: Shelf
-    later: LaterTurns = field(default_factory=LaterTurns)
+    later: LaterTurns = field(init=False)
+    _claimed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.later = LaterTurns(self.chat.runs)
 
     async def send(self, owner: str, access: Access, comparison: Comparison, text: str) -> tuple[Comparison, list[Run]]:
         """Asks all panes at once; the comparison as it stands then (a blind one shuffled), and its runs in that order."""
         if not text.strip():
             raise BadInput("The prompt is empty.", hint="Type one question for all panes.")
-        if self.busy(owner, *comparison.panes):
-            raise BadInput("A pane is still answering.", hint="Stop it first, or wait. Your text stays in the box.")
-        known = await self.conversations(owner, comparison)
-        turn = turn_count(comparison, known)
-        panes = [pane if pane.asked else replace(pane, first_turn=turn) for pane in comparison.panes]
-        shuffled = comparison.blind and not comparison.hidden
-        if shuffled:
-            secrets.SystemRandom().shuffle(panes)
-        preview = comparison.preview or preview_of(text, ())
-        asked = replace(comparison, panes=tuple(panes), hidden=comparison.hidden or shuffled, preview=preview)
-        questions = [[*missing_questions(asked, known, place), text] for place in range(len(panes))]
-        paths = [known[pane.conversation_id].path if pane.asked else () for pane in panes]
-        ready = await asyncio.gather(
-            *(
-                self._ready(owner, access, [*messages_of(path), Message("user", wanted[0])], pane)
-                for path, wanted, pane in zip(paths, questions, panes, strict=True)
+        with self._claim(owner, *comparison.panes, hint="Stop it first, or wait. Your text stays in the box."):
+            known = await self.conversations(owner, comparison)
+            turn = turn_count(comparison, known)
+            panes = [pane if pane.asked else replace(pane, first_turn=turn) for pane in comparison.panes]
+            shuffled = comparison.blind and not comparison.hidden
+            if shuffled:
+                secrets.SystemRandom().shuffle(panes)
+            preview = comparison.preview or preview_of(text, ())
+            asked = replace(comparison, panes=tuple(panes), hidden=comparison.hidden or shuffled, preview=preview)
+            questions = [[*self._known(missing_questions(asked, known, place)), text] for place in range(len(panes))]
+            paths = [known[pane.conversation_id].path if pane.asked else () for pane in panes]
+            ready = await asyncio.gather(
+                *(
+                    self._ready(owner, access, [*messages_of(path), Message("user", wanted[0])], pane)
+                    for path, wanted, pane in zip(paths, questions, panes, strict=True)
+                )
             )
-        )
-        stored = asyncio.ensure_future(self.store.save(owner, asked))
-        runs = []
-        for pane, path, wanted, (request, provider) in zip(panes, paths, questions, ready, strict=True):
-            at = Start(
-                pane.conversation_id, path[-1].id if path else None, wanted[0],
-                new_chat=not pane.asked, answer_id=new_id(), after=asyncio.shield(stored),
-            )  # fmt: skip
-            runs.append(self._start(owner, asked.id, at, request, provider, pane.choices))
-            self._then(owner, access, asked.id, pane, runs[-1], wanted[1:])
-        return replace(asked, panes=tuple(replace(pane, asked=True) for pane in panes)), runs
+            stored = asyncio.ensure_future(self.store.save(owner, asked))
+            runs = []
+            for pane, path, wanted, (request, provider) in zip(panes, paths, questions, ready, strict=True):
+                at = Start(
+                    pane.conversation_id, path[-1].id if path else None, wanted[0],
+                    new_chat=not pane.asked, answer_id=new_id(), after=asyncio.shield(stored),
+                )  # fmt: skip
+                runs.append(self._start(owner, asked.id, at, request, provider, pane.choices))
+                self._then(owner, access, asked.id, pane, runs[-1], wanted[1:])
+            return replace(asked, panes=tuple(replace(pane, asked=True) for pane in panes)), runs
 
     async def again(self, owner: str, access: Access, comparison: Comparison, place: int, answer_id: str | None = None) -> Run:
         """An answer of one pane (the last one, unless told) once more, with the pane's present settings; the one before stays as a
@@ -85,46 +89,43 @@ class Comparing:
         pane = comparison.pane(place)
         if not pane.asked:
             raise BadInput("This pane was not asked yet.", hint="Send a prompt first.")
-        if self.busy(owner, pane):
-            raise BadInput("This pane is still answering.", hint="Stop it first, or wait.")
-        path = (await self.chat.conversation(owner, pane.conversation_id)).path
-        answers = [at for at, node in enumerate(path) if node.role == "assistant" and answer_id in (None, node.id)]
-        if not answers:
-            raise BadInput("This turn is not shown any more.", hint="Reload the page and try again.")
-        above, later = path[: answers[-1]], path[answers[-1] + 1 :]
-        request, provider = await self._ready(owner, access, messages_of(above), pane)
-        await self.store.save(owner, comparison)
-        run = self._start(
-            owner, comparison.id, Start(pane.conversation_id, above[-1].id, answer_id=new_id()), request, provider, pane.choices
-        )
-        self._then(owner, access, comparison.id, pane, run, [node.content for node in later if node.role == "user"])
-        return run
+        with self._claim(owner, pane):
+            path = (await self.chat.conversation(owner, pane.conversation_id)).path
+            answers = [at for at, node in enumerate(path) if node.role == "assistant" and answer_id in (None, node.id)]
+            if not answers:
+                raise BadInput("This turn is not shown any more.", hint="Reload the page and try again.")
+            above, later = path[: answers[-1]], path[answers[-1] + 1 :]
+            request, provider = await self._ready(owner, access, messages_of(above), pane)
+            await self.store.save(owner, comparison)
+            run = self._start(
+                owner, comparison.id, Start(pane.conversation_id, above[-1].id, answer_id=new_id()), request, provider, pane.choices
+            )
+            self._then(owner, access, comparison.id, pane, run, [node.content for node in later if node.role == "user"])
+            return run
 
     async def catch_up(self, owner: str, access: Access, comparison: Comparison, place: int) -> tuple[Comparison, Run]:
         """Asks a pane that was added later what the others were asked last, and one that stands behind all that it misses."""
         pane = comparison.pane(place)
-        if self.busy(owner, pane):
-            raise BadInput("This pane is still answering.", hint="Stop it first, or wait.")
-        known = await self.conversations(owner, comparison)
-        questions, turn = missing_questions(comparison, known, place), turn_count(comparison, known)
-        if not pane.asked and turn:
-            pane, questions = replace(pane, first_turn=turn - 1), [last_question(comparison, known)]
-        if not questions:
-            raise BadInput("There is nothing to catch up with.", hint="Send a prompt to all panes.")
-        path = known[pane.conversation_id].path if pane.asked else ()
-        request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", questions[0])], pane)
-        await self.store.save(owner, comparison.put(place, pane))
-        at = Start(pane.conversation_id, path[-1].id if path else None, questions[0], new_chat=not pane.asked, answer_id=new_id())
-        run = self._start(owner, comparison.id, at, request, provider, pane.choices)
-        self._then(owner, access, comparison.id, pane, run, questions[1:])
-        return comparison.put(place, replace(pane, asked=True)), run
+        with self._claim(owner, pane):
+            known = await self.conversations(owner, comparison)
+            questions, turn = self._known(missing_questions(comparison, known, place)), turn_count(comparison, known)
+            if not pane.asked and turn:
+                pane, questions = replace(pane, first_turn=turn - 1), [last_question(comparison, known)]
+            if not questions:
+                raise BadInput("There is nothing to catch up with.", hint="Send a prompt to all panes.")
+            path = known[pane.conversation_id].path if pane.asked else ()
+            request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", questions[0])], pane)
+            await self.store.save(owner, comparison.put(place, pane))
+            at = Start(pane.conversation_id, path[-1].id if path else None, questions[0], new_chat=not pane.asked, answer_id=new_id())
+            run = self._start(owner, comparison.id, at, request, provider, pane.choices)
+            self._then(owner, access, comparison.id, pane, run, questions[1:])
+            return comparison.put(place, replace(pane, asked=True)), run
 
     async def select(self, owner: str, comparison: Comparison, place: int, answer_id: str) -> None:
         """Opens another version of an answer in one pane, with what came after it."""
         pane = comparison.pane(place)
-        if self.busy(owner, pane):
-            raise BadInput("This pane is still answering.", hint="Stop it first, or wait.")
-        await self.chat.history.select(owner, answer_id)
+        with self._claim(owner, pane):
+            await self.chat.history.select(owner, answer_id)
 
     async def stop(self, owner: str, comparison: Comparison, place: int | None = None) -> None:
         """Ends the answer of one pane, or of all; what arrived stays."""
@@ -163,12 +164,14 @@ class Comparing:
 
     def busy(self, owner: str, *panes: Pane) -> bool:
         """Whether one of the panes writes, or is about to write its next turn."""
-        return any(self.run_of(owner, pane) is not None or self.later.wait(pane.conversation_id) for pane in panes)
+        return any(
+            self.run_of(owner, pane) is not None or self.later.wait(pane.conversation_id) or pane.conversation_id in self._claimed
+            for pane in panes
+        )
 
     async def settled(self, comparison: Comparison) -> None:
         """Returns once no pane is between two turns that it is asked one after the other."""
-        for pane in comparison.panes:
-            await self.later.settled(pane.conversation_id)
+        await self.later.settled(pane.conversation_id for pane in comparison.panes)
 
     async def delete(self, owner: str, comparison_id: str) -> None:
         """With its conversations and recordings, for good."""
@@ -195,6 +198,26 @@ class Comparing:
         return comparison.put(place, replace(pane, asked=True)), run
 
     # ---- inside
+    @contextmanager
+    def _claim(self, owner: str, *panes: Pane, hint: str = "Stop it first, or wait.") -> Iterator[None]:
+        """Takes free panes until their runs have begun, so that two orders at once are not both carried out."""
+        if self.busy(owner, *panes):
+            raise BadInput("A pane is still answering.", hint=hint)
+        ids = {pane.conversation_id for pane in panes}
+        self._claimed |= ids
+        try:
+            yield
+        finally:
+            self._claimed -= ids
+
+    @staticmethod
+    def _known(questions: list[str]) -> list[str]:
+        if "" in questions:
+            raise BadInput(
+                "A pane was not asked a question that no other pane knows any more.", hint="Open its newer version, or take it out."
+            )
+        return questions
+
     def _then(self, owner: str, access: Access, comparison_id: str, pane: Pane, run: Run, questions: Sequence[str]) -> None:
         """Has a pane asked `questions` one after the other once the answer of `run` is there."""
 
@@ -204,7 +227,7 @@ class Comparing:
                 path = [nodes[runs[0].node_id]]
                 while (parent_id := path[0].parent_id) is not None:
                     path.insert(0, nodes[parent_id])
-                request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", question)], pane)
+                request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", question)], pane, counted=False)
                 at = Start(pane.conversation_id, path[-1].id, question, answer_id=new_id())
                 return [self._start(owner, comparison_id, at, request, provider, pane.choices)]
 
@@ -213,12 +236,12 @@ class Comparing:
         self.later.begin([pane.conversation_id], [run], [step(question) for question in questions])
 
     async def _ready(
-        self, owner: str, access: Access, messages: Sequence[Message], pane: Pane, *, replayed: bool = False
+        self, owner: str, access: Access, messages: Sequence[Message], pane: Pane, *, replayed: bool = False, counted: bool = True
     ) -> tuple[ChatRequest, Provider]:
         try:
             if pane.choices.model.startswith(REPLAY) and not replayed:
                 raise BadInput("A recording answers only the question it was made of.", hint="Choose a model in this pane.")
-            return await self.chat.prepare(access, owner, messages, pane.choices)
+            return await self.chat.prepare(access, owner, messages, pane.choices, counted=counted)
         except BackendError as error:
             return ChatRequest(pane.choices.model, tuple(messages), pane.choices.parameters), Refused(error)
 

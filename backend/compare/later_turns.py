@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from backend.errors import BackendError
 from backend.run import Run
+from backend.runs import Runs
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ class _Panes:
 
 @dataclass
 class LaterTurns:
-    """One for the process; panes by the ids of their conversations."""
+    """One for the process; panes by the ids of their conversations. Who watches a pane's turn watches the next one, too."""
 
+    runs: Runs
     _panes: dict[str, _Panes] = field(default_factory=dict)
 
     def begin(self, conversation_ids: Sequence[str], runs: Sequence[Run], steps: Sequence[Step], *, after_errors: bool = False) -> None:
@@ -47,10 +49,11 @@ class LaterTurns:
         """Whether a pane has turns to come."""
         return conversation_id in self._panes
 
-    async def settled(self, conversation_id: str) -> None:
-        """Returns once a pane is not between two of its turns."""
-        while (panes := self._panes.get(conversation_id)) is not None and all(run.ended for run in panes.runs):
-            await panes.moved.wait()
+    async def settled(self, conversation_ids: Iterable[str]) -> None:
+        """Returns once none of the panes is between two of its turns."""
+        ids = list(conversation_ids)
+        while between := [p for each in ids if (p := self._panes.get(each)) is not None and all(run.ended for run in p.runs)]:
+            await between[0].moved.wait()
 
     async def end(self, conversation_ids: Iterable[str]) -> None:
         """No further turn of these panes, and of those that go with them, is asked; what is being written goes on."""
@@ -73,13 +76,18 @@ class LaterTurns:
                         await run.wait_for_end(LONGEST_WAIT_S)
                     if run.state not in goes_on or await run.storage_failure() is not None:
                         return  # a person had enough, or there is no answer to go on from
-                panes.runs = await step(panes.runs)
+                before, panes.runs = panes.runs, await step(panes.runs)
+                for session in {session for run in before for session in run.watchers}:
+                    for run in panes.runs:
+                        self.runs.watch(run, session)
                 for run in panes.runs:
                     await run.storage_failure()
                 panes.moved.set()
                 panes.moved = asyncio.Event()
         except BackendError as error:
             log.warning("later turns of %s are not asked: %s", panes.conversation_ids, error.message)
+        except Exception:
+            log.exception("later turns of %s are not asked, in an unforeseen way", panes.conversation_ids)
         finally:
             self._forget(panes)
 

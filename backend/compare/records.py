@@ -95,7 +95,7 @@ def turn_count(comparison: Comparison, conversations: Mapping[str, Conversation]
 
 
 def missing_questions(comparison: Comparison, conversations: Mapping[str, Conversation], place: int) -> list[str]:
-    """What other panes were asked after the last turn of the pane at `place`: of one that was asked before."""
+    """What other panes were asked after the last turn of the pane at `place`, of one that was asked before; "" for what is not known."""
     pane = comparison.pane(place)
     missing = range(_turns_of(pane, conversations), turn_count(comparison, conversations)) if pane.asked else ()
     return [question_at(comparison, conversations, turn) for turn in missing]
@@ -117,9 +117,31 @@ def answers_at(comparison: Comparison, conversations: Mapping[str, Conversation]
 
 
 def question_at(comparison: Comparison, conversations: Mapping[str, Conversation], turn: int) -> str:
-    """What was asked in a turn, from 0."""
-    asked = (_node_at(pane, conversations, turn, 0) for pane in comparison.panes)
-    return next((node.content for node in asked if node is not None), "")
+    """What was asked in a turn, from 0: on the branches that are open, else on others; empty where no pane knows."""
+    asked = [node for pane in comparison.panes if (node := _node_at(pane, conversations, turn, 0)) is not None]
+    if not asked:
+        elsewhere = (conversations[pane.conversation_id] for pane in comparison.panes if pane.asked and pane.first_turn <= turn)
+        first = {pane.conversation_id: pane.first_turn for pane in comparison.panes}
+        asked = [node for chat in elsewhere if (node := _newest_question(chat, turn - first[chat.id])) is not None]
+    return asked[0].content if asked else ""
+
+
+def other_questions(comparison: Comparison, conversations: Mapping[str, Conversation], turn: int) -> dict[int, str]:
+    """What panes, by place, were asked that was another question than the turn's: where a version with later turns of its own is open."""
+    asked = question_at(comparison, conversations, turn)
+    nodes = {place: _node_at(pane, conversations, turn, 0) for place, pane in enumerate(comparison.panes)}
+    return {place: node.content for place, node in nodes.items() if node is not None and node.content != asked}
+
+
+def _newest_question(conversation: Conversation, turn: int) -> Node | None:
+    """Of all versions of a conversation's turn, from 0."""
+    depths: dict[str, int] = {}
+    found = None
+    for node in conversation.nodes.values():  # in the order of making, so that a parent comes first
+        depths[node.id] = depths.get(node.parent_id or "", -1) + 1
+        if node.role == "user" and depths[node.id] == 2 * turn:
+            found = node
+    return found
 
 
 def _turns_of(pane: Pane, conversations: Mapping[str, Conversation]) -> int:

@@ -18,7 +18,14 @@ from backend.errors import BadInput
 from backend.types import Usage
 
 MOST_AXES, MOST_VALUES, MOST_SEEDS = 2, 5, 5
-_MINUS = re.compile(r"[-\u2010-\u2015\u2212](?=[.,]?\d)")
+_LINE_MARKS = re.compile(r"^[ \t]*(?:(?:[>*+-]|#+)[ \t]+)+", re.MULTILINE)  # Markdown's lists, quotes and titles
+_OPERATORS = (  # signs of a number or formula, by what stands around them, to the mathematical sign for the same
+    (re.compile(r"(?<=[\d)])\s*[-\u2010-\u2015]\s*(?=[\d(])|[-\u2010-\u2015](?=[.,]?\d)"), "\u2212"),
+    (re.compile(r"(?<=\d)(\s?)\*(?=\1\d)"), "\u00d7"),
+    (re.compile(r"(?<=\w)\s*/\s*(?=\d)|(?<=\d)\s*/\s*(?=[\w(])"), "\u00f7"),
+    (re.compile(r"(?<=\w)\s*\^\s*(?=[\w(])"), "\u2191"),
+    (re.compile(r"(?<=\d)\s*%"), " percent "),
+)
 _MARKDOWN = "|~"
 SWEPT = tuple(name for name in NUMERIC_PARAMETERS if name != "seed")
 
@@ -39,7 +46,7 @@ def axis_from(name: str, text: str, capabilities: Capabilities) -> Axis:
     if spec is None or name not in SWEPT:
         raise BadInput(f"{capabilities.title} on {capabilities.engine_title} takes no {label}.", hint="Choose another parameter.")
     comma = re.search(r"\d+,\d{3}(?!\d)" if spec.integer else r"\d+,\d+", text)
-    if comma is not None and (spec.integer or "." not in text):
+    if comma is not None and (spec.integer or "." not in text or re.search(r"[;\s]", text.strip())):
         raise BadInput(
             f"{comma[0]} may be one number or two.",
             hint="Write 0.5 and 1000, with a space between values.",
@@ -135,7 +142,9 @@ def agreement_rate(answers: Sequence[str]) -> float | None:
 
 def _plain(text: str) -> str:
     """Letters with their marks, digits, and what makes another number or formula of them; words apart by one space."""
-    composed = _MINUS.sub("\u2212", unicodedata.normalize("NFC", text.casefold()))
+    composed = _LINE_MARKS.sub("", unicodedata.normalize("NFC", text.casefold()))
+    for pattern, sign in _OPERATORS:
+        composed = pattern.sub(sign, composed)
     return " ".join("".join(map(_sign, composed)).split())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +111,22 @@ class Compare:
 
     async def stop(self) -> None:
         await self.asking.stop(self.session, self.request)
+
+    async def quick(self) -> None:
+        """Has every pane answer in a few words, whatever it is asked."""
+        for pane in range(len(self.panes)):
+            await self.choose(pane, system="[[think:2]][[words:3]]")
+
+    async def follow_to_the_end(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Asks to follow, as the page does at each end, until nothing is written and all is shown."""
+        comparing, busy = await self.core.backend.side_by_side(), True
+        while busy and not enough():
+            busy = comparing.busy("local", *self.session.side_by_side.comparison.panes)
+            await self.take(self.asking.resume(self.session, self.request))
+
+    async def act(self, op: str, pane: int, **data: Any) -> None:
+        """A button of a pane, without following what it began."""
+        self.take_one(await self.asking.act(event(op=op, place=pane, **data), self.session, self.request))
 
     # ---- inside
     def _value(self, component: Any) -> Any:

@@ -24,6 +24,7 @@ from ui.settings import Settings
 from ui.visitor import Session
 
 THINKING = "dashscope:qwen3-next-80b-a3b-thinking"
+KEY = "sk-secret-key"
 INSTRUCT = "dashscope:qwen3-next-80b-a3b-instruct"
 _numbers = itertools.count(1)
 

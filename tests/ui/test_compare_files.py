@@ -7,29 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator import running_emulator
 from tests.ui.compare_tab import Compare, event
 from tests.ui.tab import House
 from ui.compare.share import Share
 from ui.text import WORDS as W
-
-
-@pytest.fixture(scope="module")
-def emulator():
-    with running_emulator() as base_url:
-        yield base_url
-
-
-@pytest.fixture
-async def house(emulator):
-    house = House(dashscope_base_url=emulator, dashscope_api_key="sk-secret-key")
-    yield house
-    await house.backend.aclose()
-
-
-@pytest.fixture
-async def compare(house) -> Compare:
-    return await Compare(house).load()
 
 
 async def page_of(compare: Compare) -> str:

@@ -11,82 +11,12 @@ import gradio as gr
 import pytest
 
 from backend.recording import load
-from tests.emulator import http, running_emulator
+from tests.emulator import bodies, runs
 from tests.ui.compare_tab import Compare, event
 from tests.ui.tab import INSTRUCT, THINKING, House, until
 from ui.text import WORDS as W
 
 SLOW = "[[first:0]][[think:20]][[words:2000]][[rate:100]]"
-
-
-@pytest.fixture(scope="module")
-def emulator():
-    with running_emulator() as base_url:
-        yield base_url
-
-
-@pytest.fixture(autouse=True)
-def fresh_state(emulator):
-    http.delete(f"{emulator}/mock/state")
-
-
-@pytest.fixture
-async def houses():
-    built: list[House] = []
-
-    def build(**settings) -> House:
-        built.append(House(**settings))
-        return built[-1]
-
-    yield build
-    for house in built:
-        await house.backend.aclose()
-
-
-@pytest.fixture
-async def house(houses, emulator) -> House:
-    return houses(dashscope_base_url=emulator, dashscope_api_key="sk-test")
-
-
-@pytest.fixture
-async def compare(house) -> Compare:
-    return await Compare(house).load()
-
-
-def runs(emulator: str) -> list[dict]:
-    return http.get(f"{emulator}/mock/state").json()["runs"]
-
-
-def bodies(emulator: str) -> list[dict]:
-    return [request["body"] for request in http.get(f"{emulator}/mock/state").json()["requests"]]
-
-
-async def follow_to_the_end(compare: Compare, enough=lambda: False) -> None:
-    """Asks to follow, as the page does at each end, until nothing is written and all is shown."""
-    comparing, busy = await compare.core.backend.side_by_side(), True
-    while busy and not enough():
-        busy = comparing.busy("local", *compare.session.side_by_side.comparison.panes)
-        await compare.take(compare.asking.resume(compare.session, compare.request))
-
-
-async def quick(compare: Compare) -> None:
-    for pane in range(len(compare.panes)):
-        await compare.choose(pane, system="[[think:2]][[words:3]]")
-
-
-def subject_answers(compare: Compare) -> list[str]:
-    """The last answers that there are to be judged."""
-    turns = max(len(compare.turns(pane)) for pane in range(len(compare.panes)))
-    return [
-        compare.last(pane)
-        for pane in range(len(compare.panes))
-        if len(compare.turns(pane)) == turns and compare.turns(pane)[-1] == "assistant"
-    ]
-
-
-def older(turn: dict) -> str:
-    """The id behind the arrow to the version before."""
-    return turn["html"].split("data-to='")[1].split("'")[0]
 
 
 async def votes_of(house: House) -> list:
@@ -210,114 +140,6 @@ async def test_a_pane_is_asked_again_alone_and_keeps_both_versions(compare, emul
     assert len(bodies(emulator)) == 3
     await compare.ask("select", 0, id=compare.last(0).split("data-to='")[1].split("'")[0])
     assert "1/2" in compare.last(0)
-
-
-async def test_an_earlier_turn_run_again_in_one_pane_is_followed_there_by_the_turns_after_it(compare, emulator):
-    await compare.send("one [[think:2]][[words:3]]")
-    await compare.send("two [[think:2]][[words:4]]")
-    await compare.send("three [[think:2]][[words:5]]")
-    others, first = compare.panes[1]["turns"], compare.panes[0]["turns"][1]["id"]
-    asked = len(bodies(emulator))
-    await compare.ask("again", 0, id=first)
-    await follow_to_the_end(compare)
-    assert compare.panes[1]["turns"] == others
-    assert [turn["copy"].partition(" ")[0] for turn in compare.panes[0]["turns"][::2]] == ["one", "two", "three"]
-    assert compare.turns(0) == ["user", "assistant"] * 3 and "2/2" in compare.panes[0]["turns"][1]["html"]
-    assert [len(body["messages"]) for body in bodies(emulator)[asked:]] == [1, 3, 5]
-    assert [body["messages"][-1]["content"].partition(" ")[0] for body in bodies(emulator)[asked:]] == ["one", "two", "three"]
-    assert len(subject_answers(compare)) == 2, "the last answers of both panes are there to be judged"
-    await compare.ask("select", 0, id=first)
-    assert compare.turns(0) == ["user", "assistant"] * 3 and "1/2" in compare.panes[0]["turns"][1]["html"]
-
-
-async def test_while_a_turn_runs_again_its_pane_takes_no_other_order(compare):
-    await quick(compare)
-    await compare.send("one")
-    await compare.send("two")
-    first = compare.panes[0]["turns"][1]["id"]
-    await compare.choose(0, system=SLOW)
-    compare.take_one(await compare.asking.act(event(op="again", place=0, id=first), compare.session, compare.request))
-    for op in ("select", "again", "catch-up"):
-        compare.take_one(await compare.asking.act(event(op=op, place=0, id=first), compare.session, compare.request))
-        assert "still answering" in compare.live["error"]
-    await compare.stop()
-
-
-async def test_a_stop_of_a_turn_run_again_leaves_the_pane_behind_and_the_next_question_asks_it_what_it_misses(compare, emulator):
-    await quick(compare)
-    for text in ("one", "two", "three"):
-        await compare.send(text)
-    first = compare.panes[0]["turns"][1]["id"]
-    await compare.choose(0, system=SLOW)
-    compare.take_one(await compare.asking.act(event(op="again", place=0, id=first), compare.session, compare.request))
-    comparing = await compare.core.backend.side_by_side()
-    comparison = compare.session.side_by_side.comparison
-    await comparing.stop("local", comparison, 0)
-    await comparing.settled(comparison)
-    assert not comparing.busy("local", *comparison.panes)
-    await follow_to_the_end(compare)
-    assert W.pane_behind.format(n=2) in compare.last(0) and "data-compare='catch-up'" in compare.last(0)
-    assert len(subject_answers(compare)) == 1, "a pane that was not asked the last question is not judged on it"
-    await quick(compare)
-    asked = len(bodies(emulator))
-    await compare.send("four")
-    await follow_to_the_end(compare)
-    told = [(body["model"].rpartition("-")[2], body["messages"][-1]["content"]) for body in bodies(emulator)[asked:]]
-    assert [text for model, text in told if model == "thinking"] == ["two", "three", "four"]
-    assert [text for model, text in told if model == "instruct"] == ["four"]
-    assert [compare.turns(pane) for pane in (0, 1)] == [["user", "assistant"] * 4] * 2
-
-
-async def test_a_pane_behind_is_asked_what_it_misses_on_request(compare, emulator):
-    await compare.send("one [[think:2]][[words:3]]")
-    await compare.ask("again", 0)
-    second = compare.panes[0]["turns"][1]["id"]
-    await compare.send("two [[think:2]][[words:3]]")
-    await compare.send("three [[think:2]][[words:3]]")
-    await compare.ask("select", 0, id=older(compare.panes[0]["turns"][1]))
-    assert W.pane_behind.format(n=2) in compare.last(0)
-    await compare.ask("catch-up", 0)
-    await follow_to_the_end(compare)
-    assert compare.turns(0) == ["user", "assistant"] * 3 and "1/2" in compare.panes[0]["turns"][1]["html"]
-    await compare.ask("catch-up", 0)
-    assert "nothing to catch up" in compare.live["error"]
-    await compare.ask("select", 0, id=second)
-    assert compare.turns(0) == ["user", "assistant"] * 3 and "2/2" in compare.panes[0]["turns"][1]["html"]
-
-
-async def test_an_error_on_the_way_asks_no_further_turn(compare, emulator):
-    for text in ("one", "two", "three"):
-        await compare.send(f"{text} [[think:2]][[words:3]]")
-    await compare.choose(0, system="[[fault:cut]]")
-    await compare.ask("again", 0, id=compare.panes[0]["turns"][1]["id"])
-    await follow_to_the_end(compare)
-    assert compare.panes[0]["state"] == "error" and W.pane_behind.format(n=2) in compare.last(0)
-
-
-async def test_a_pane_that_goes_on_to_its_next_turn_is_shown_while_another_still_writes(compare):
-    await quick(compare)
-    for text in ("one", "two"):
-        await compare.send(text)
-    first = compare.panes[0]["turns"][1]["id"]
-    await compare.choose(1, system=SLOW)
-    compare.take_one(await compare.asking.act(event(op="again", place=1), compare.session, compare.request))
-
-    async def in_second_turn(tab: Compare) -> bool:
-        return tab.turns(0)[-1] == "user" and len(tab.turns(0)) == 3
-
-    compare.take_one(await compare.asking.act(event(op="again", place=0, id=first), compare.session, compare.request))
-    await compare.take(compare.asking.resume(compare.session, compare.request), in_second_turn)
-    await follow_to_the_end(compare, lambda: compare.turns(0) == ["user", "assistant"] * 2)
-    assert compare.turns(1)[-1] == "user", "the other one still writes"
-    await compare.stop()
-
-
-async def test_a_turn_that_is_not_shown_is_not_run_again(compare):
-    await compare.send("one [[think:2]][[words:3]]")
-    await compare.ask("again", 0, id="no-such-turn")
-    assert "not shown any more" in compare.live["error"]
-    await compare.ask("again", 0, id=compare.panes[1]["turns"][1]["id"])
-    assert "not shown any more" in compare.live["error"], "a turn of another pane"
 
 
 async def test_a_pane_that_joins_later_can_catch_up_with_the_last_question(compare, emulator):

@@ -17,24 +17,12 @@ from backend.recording import loads
 from backend.types import TextDelta
 from tests.emulator import http, running_emulator
 from tests.running_page import free_port
-from tests.ui.tab import INSTRUCT, THINKING, House, Tab, until
+from tests.ui.tab import INSTRUCT, KEY, THINKING, House, Tab, until
 from ui.live import IDLE
 from ui.text import WORDS as W
 from ui.visitor import COOKIE, LOCAL_OWNER
 
-KEY = "sk-test"
 SLOW = "[[first:0]][[think:20]][[words:2000]][[rate:100]]"
-
-
-@pytest.fixture(scope="module")
-def emulator():
-    with running_emulator() as base_url:
-        yield base_url
-
-
-@pytest.fixture(autouse=True)
-def fresh_state(emulator):
-    http.delete(f"{emulator}/mock/state")
 
 
 def state(emulator: str) -> dict:
@@ -43,25 +31,6 @@ def state(emulator: str) -> dict:
 
 def last_body(emulator: str) -> dict:
     return state(emulator)["requests"][-1]["body"]
-
-
-@pytest.fixture
-async def houses():
-    """Builds houses and closes them all at the end."""
-    built: list[House] = []
-
-    def build(**settings) -> House:
-        built.append(House(**settings))
-        return built[-1]
-
-    yield build
-    for house in built:
-        await house.backend.aclose()
-
-
-@pytest.fixture
-async def house(houses, emulator) -> House:
-    return houses(dashscope_base_url=emulator, dashscope_api_key=KEY)
 
 
 async def chats_of(house: House, owner: str = LOCAL_OWNER, search: str = "") -> list:

@@ -64,18 +64,18 @@ class Asking:
             self.tab.backend.runs.watch(run, session_hash)
         marks = {"view": view, "begins": begins, "comparison": comparison.id}
         value: dict[str, Any] = NOTHING
+        comparing, owner = await self.tab.backend.side_by_side(), self.tab.owner(request)
+        several = {place: pane for place in runs if comparing.later.wait((pane := comparison.pane(place)).conversation_id)}
         capabilities = await self.tab.capabilities(comparison, session)
         hidden = lambda: self.tab.open(session).hidden  # noqa: E731
         shown = lambda: self.tab.views.shows(session_hash, view)  # noqa: E731
-        comparing, owner = await self.tab.backend.side_by_side(), self.tab.owner(request)
-        several = {place: pane for place in runs if comparing.later.wait((pane := comparison.pane(place)).conversation_id)}
         moved = lambda: any(comparing.newest(owner, pane) is not runs[place] for place, pane in several.items())  # noqa: E731
         async with aclosing(follow(runs, capabilities, self.tab.waits(session), hidden, lambda: shown() and not moved())) as values:
             async for told in values:
                 value = {**told, **marks}
                 yield {self.parts.live: value}
         if shown():
-            failures = [await run.storage_failure() for run in runs.values()]
+            failures = [await run.storage_failure() for run in runs.values()] if all(run.ended for run in runs.values()) else []
             failure = next((f for f in failures if f is not None), None)
             if failure is not None:  # what is not stored stays on the page as it was last shown
                 yield {self.parts.live: {**value, "error": render.page_error(failure)}}
@@ -93,9 +93,8 @@ class Asking:
         """Everything as stored, in place of the live answers; a vote that was given before gets the figures. Answers that have begun
         meanwhile (the next of several turns) are left to `resume`."""
         comparing = await self.tab.backend.side_by_side()
-        await comparing.settled(self.tab.open(session))
         followed = session.side_by_side.live_nodes
-        self.tab.leave_to_live(comparing, session, request)
+        await self.tab.leave_to_live(comparing, session, request)
         live = {**NOTHING, "left": True, "state": "done", "status": W.compare_over}
         if followed & session.side_by_side.live_nodes:
             live = gr.skip()  # one pane went on to its next turn: the others stay as they are until `resume`
@@ -123,18 +122,18 @@ class Asking:
         data = dict(event._data or {})
         op, owner = str(data.get("op")), self.tab.owner(request)
         place, comparing, comparison = int(data.get("place", 0)), await self.tab.backend.side_by_side(), self.tab.open(session)
-        begun = frozenset[str]()
+        run: Run | None = None
         match op:
             case "again":
                 run = await comparing.again(owner, session.access, comparison, place, data.get("id") and str(data["id"]))
-                await run.storage_failure()
-                begun = frozenset({run.node_id})
             case "catch-up":
                 session.side_by_side.comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
-                await run.storage_failure()
-                begun = frozenset({run.node_id})
             case "select":
                 await comparing.select(owner, comparison, place, str(data.get("id")))
-        self.tab.leave_to_live(comparing, session, request)
-        session.side_by_side.live_nodes |= begun  # one that has ended already, too: `resume` then shows it and what followed on it
+        if run is not None and (failure := await run.storage_failure()) is not None:
+            raise failure
+        await self.tab.leave_to_live(comparing, session, request)
+        session.side_by_side.live_nodes |= (
+            {run.node_id} if run is not None else frozenset()
+        )  # one that has ended already, too: `resume` then shows it and what followed on it
         return await self.tab.bench(session, request)

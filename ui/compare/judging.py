@@ -7,7 +7,21 @@ from typing import Any
 
 import gradio as gr
 
-from backend import BAD, TIE, BackendError, BadInput, Node, Vote, last_answers, last_question, subject_of, to_csv, to_json_lines
+from backend import (
+    BAD,
+    TIE,
+    BackendError,
+    BadInput,
+    Node,
+    Vote,
+    last_answers,
+    last_question,
+    other_questions,
+    subject_of,
+    to_csv,
+    to_json_lines,
+    turn_count,
+)
 from ui.compare.bench import columns_of, name_of
 from ui.compare.difference import diff_view
 from ui.compare.results import results_view
@@ -37,6 +51,8 @@ class Judging:
         answers = judged(comparison, conversations, capabilities)
         if len(answers) < 2:
             raise BadInput(W.vote_nothing, hint="")
+        if other_questions(comparison, conversations, turn_count(comparison, conversations) - 1):
+            raise BadInput(W.vote_differs, hint=W.vote_differs_hint)
         subject, contestants = subject_of(list(answers.values())), tuple(answers.values())
         before = await comparing.votes.find(owner, subject)
         if verdict not in (TIE, BAD):  # the number of a pane; a pane without an answer is no contestant

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import BackendError, BadInput, Judged, contestant, last_answers, last_question
+from backend import BackendError, BadInput, Judged, contestant, last_answers, last_question, other_questions, turn_count
 from ui.compare.background import Background
 from ui.compare.pair_view import pairs_of
 from ui.render import error_card, esc
@@ -74,7 +74,9 @@ class ModelJudging:
     async def _of_comparison(self, session: Session, request: gr.Request) -> list[Judged]:
         _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
         question = last_question(comparison, conversations)
-        answers = [node for node in last_answers(comparison, conversations) if node is not None and node.content.strip()]
+        others = other_questions(comparison, conversations, turn_count(comparison, conversations) - 1)
+        found = enumerate(last_answers(comparison, conversations))
+        answers = [node for place, node in found if node is not None and node.content.strip() and place not in others]
         return [
             Judged(
                 question,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -65,7 +65,8 @@ _PAGE = """<!doctype html>
 @dataclass(frozen=True, slots=True)
 class Side:
     """One pane: its `name` as shown, the model's full name, its settings as stored, and its answers by turn, `None` where it was
-    not asked. `in_turn`: its answers waited for those of other panes on the same machine."""
+    not asked. `in_turn`: its answers waited for those of other panes on the same machine. `questions`: what it was asked by turn, where
+    that is not the turn's prompt."""
 
     name: str
     model: str
@@ -73,6 +74,7 @@ class Side:
     answers: tuple[Node | None, ...]
     capabilities: Capabilities | None
     in_turn: bool = False
+    questions: Mapping[int, str] = field(default_factory=dict)
 
     def answer(self, turn: int) -> Node | None:
         return self.answers[turn] if turn < len(self.answers) else None
@@ -172,7 +174,7 @@ def _turn(turn: int, prompts: Sequence[str], sides: Sequence[Side], vote: str) -
     title = W.file_prompt if len(prompts) == 1 else W.file_prompt_of.format(n=turn + 1, all=len(prompts))
     parts = [
         f"<section class='turn'><h2>{esc(title)}</h2><div class='you' dir='auto'>{esc(prompts[turn])}</div><div class='panes'>",
-        *(_pane(side, side.answer(turn)) for side in sides),
+        *(_pane(side, side.answer(turn), side.questions.get(turn)) for side in sides),
         "</div>",
     ]
     if vote:
@@ -180,7 +182,8 @@ def _turn(turn: int, prompts: Sequence[str], sides: Sequence[Side], vote: str) -
     if any(side.answer(turn) for side in sides):
         columns = [Column(side.name, side.answer(turn), side.capabilities, side.in_turn) for side in sides]
         parts.append(f"<h3>{esc(W.file_figures)}</h3>{table_view(columns)}")
-    parts.append(_difference([(side.name, node.content) for side in sides if (node := side.answer(turn)) and node.content.strip()]))
+    alike = [side for side in sides if turn not in side.questions]
+    parts.append(_difference([(side.name, node.content) for side in alike if (node := side.answer(turn)) and node.content.strip()]))
     return "".join(parts) + "</section>"
 
 
@@ -191,8 +194,9 @@ def _difference(answers: Sequence[tuple[str, str]]) -> str:
     return f"<details class='difference'><summary>{esc(title)}</summary>{diff_view(*answers[:2])}</details>"
 
 
-def _pane(side: Side, node: Node | None) -> str:
-    body = _note(W.file_not_asked) if node is None else _answer(side, node)
+def _pane(side: Side, node: Node | None, question: str | None) -> str:
+    body = "" if question is None else f"<div class='you' dir='auto'>{esc(question)}</div>"
+    body += _note(W.file_not_asked) if node is None else _answer(side, node)
     under = f"<footer>{foot(node, side.capabilities, waits=side.in_turn)}</footer>" if node else ""
     return f"<article class='pane'><header><h3>{esc(side.name)}</h3></header><div class='pane-body'>{body}</div>{under}</article>"
 

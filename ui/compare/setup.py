@@ -58,7 +58,7 @@ class Setup:
         if any(pane.asked for pane in changed.panes):
             comparing = await self.tab.backend.side_by_side()
             if anew:
-                self.tab.leave_to_live(comparing, session, request)
+                await self.tab.leave_to_live(comparing, session, request)
             await comparing.store.save(self.tab.owner(request), changed)
         return {self.parts.saved: self.tab.saved(session), **await self.tab.bench(session, request)}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import BadInput, Capabilities, Comparison, Conversation, RunFile, answers_at, question_at, turn_count
+from backend import BadInput, Capabilities, Comparison, Conversation, RunFile, answers_at, other_questions, question_at, turn_count
 from ui.compare.bench import in_turn, name_of
 from ui.compare.live import NOTHING
 from ui.compare.page_file import Side, page_file
@@ -65,18 +65,27 @@ class Share:
         side.comparison, side.focus, side.notes[comparison.id] = comparison, None, _opened(opened)
         self.tab.views.move(str(request.session_hash))
         comparing = await self.tab.backend.side_by_side()
-        self.tab.leave_to_live(comparing, session, request)
+        await self.tab.leave_to_live(comparing, session, request)
         return {self.parts.live: {**NOTHING, "left": True}, **await self.tab.bench(session, request)}
 
 
 def _sides(comparison: Comparison, conversations: dict[str, Conversation], capabilities: dict[str, Capabilities], turns: int) -> list[Side]:
     answers = [answers_at(comparison, conversations, turn) for turn in range(turns)]
+    others = [other_questions(comparison, conversations, turn) for turn in range(turns)]
     waits, sides = in_turn(comparison), []
     for place, pane in enumerate(comparison.panes):
         known = capabilities.get(pane.choices.model)
         column: tuple[Any, ...] = tuple(answers[turn][place] for turn in range(turns))
         sides.append(
-            Side(name_of(comparison, place, capabilities), pane.choices.model, pane.choices.stored(), column, known, place in waits)
+            Side(
+                name_of(comparison, place, capabilities),
+                pane.choices.model,
+                pane.choices.stored(),
+                column,
+                known,
+                place in waits,
+                {turn: asked[place] for turn, asked in enumerate(others) if place in asked},
+            )
         )
     return sides
 

@@ -69,5 +69,5 @@ class Shelf:
         side.focus = None
         self.tab.views.move(str(request.session_hash))
         comparing = await self.tab.backend.side_by_side()
-        self.tab.leave_to_live(comparing, session, request)
+        await self.tab.leave_to_live(comparing, session, request)
         return {self.parts.live: {**NOTHING, "left": True}, **await self.tab.bench(session, request)}

@@ -148,8 +148,9 @@ class CompareTab:
         found = {place: comparing.run_of(owner, pane) for place, pane in enumerate(comparison.panes)}
         return {place: run for place, run in found.items() if run is not None}
 
-    def leave_to_live(self, comparing: Comparing, session: Session, request: gr.Request) -> None:
+    async def leave_to_live(self, comparing: Comparing, session: Session, request: gr.Request) -> None:
         """Before panes are drawn that are then followed anew: the live part will show what is being written, and nothing that has ended."""
+        await comparing.settled(self.open(session))
         session.side_by_side.live_nodes = frozenset(run.node_id for run in self.running(comparing, session, request).values())
 
     def waits(self, session: Session) -> frozenset[int]:

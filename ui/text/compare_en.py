@@ -47,6 +47,8 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     vote_tag_hint = "Groups the results, as maths or vi"
     vote_thanks = "Voted {verdict}."
     vote_nothing = "Send a prompt to two panes or more, then vote."
+    vote_differs = "The panes were asked different questions in this turn."
+    vote_differs_hint = "Open the versions that belong together, or send a prompt to all."
     vote_no_answer = "This pane gave no answer."
     vote_no_answer_hint = "Vote for another one, or “All bad”."
     verdict_tie = "a tie"
