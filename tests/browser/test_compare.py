@@ -188,6 +188,39 @@ def test_every_pane_keeps_its_own_conversation_and_a_turn_is_run_again_in_one_al
     expect(compare.locator("#pane-2 .sib")).to_have_text(["‹1/2›", "‹2/2›"])
 
 
+def test_two_panes_run_again_one_soon_after_the_other_are_both_written_to_the_end(compare):
+    send(compare, "go [[think:5]] [[words:400]]")
+    over(compare)
+    for number in (1, 2):
+        compare.locator(f"#pane-{number} [data-op=regenerate]").last.click()
+        expect(compare.locator(f"#pane-{number} .answer-live")).to_contain_text("emulator")
+    pane(compare, 1, "thinking|answering")
+    over(compare)
+    for number in (1, 2):
+        pane(compare, number, "done")
+        expect(compare.locator(f"#pane-{number} .run-card .tokens-answer")).to_have_text("400")
+        expect(compare.locator(f"#pane-{number} .sib")).to_contain_text("2/2")
+
+
+def test_a_pane_moved_twice_while_it_is_written_is_written_in_its_place(compare):
+    compare.locator("#compare-add").click()
+    expect(compare.locator("#pane-3")).to_be_visible()
+    choose(compare, 1, system="[[think:5]][[words:1500]]")
+    for number in (2, 3):
+        choose(compare, number, system="[[think:5]][[words:5]]")
+    send(compare, "hello")
+    pane(compare, 3, "done")
+    for number in (1, 2):
+        expect(compare.locator(f"#pane-{number} .answer-live")).to_contain_text("emulator")
+        compare.locator(f"#pane-{number} .pane-more summary").click()
+        compare.locator(f"#pane-{number} [data-compare=right]").click()
+        expect(compare.locator(f"#pane-{number + 1} .answer-live")).to_contain_text("emulator")
+        expect(compare.locator(f"#pane-{number} .pane-live")).to_be_hidden()
+    compare.locator("#pane-3 .stop").click()
+    over(compare)
+    pane(compare, 3, "stopped")
+
+
 def test_panes_move_grow_and_go(compare):
     compare.locator("#compare-add").click()
     expect(compare.locator("#pane-3")).to_be_visible()
