@@ -265,6 +265,24 @@ def test_another_chat_shows_nothing_of_an_answer_that_goes_on(page):
     state(page, "stopped")
 
 
+def test_of_two_chats_that_are_written_the_one_that_is_opened_is_shown_live_each_time(page):
+    for name in ("first", "second"):
+        ask(page, f"{name} of two [[think:20]][[words:3000]]")
+        expect(page.locator("#answer-live")).to_contain_text("emulator")
+        if name == "first":
+            page.locator("#new-chat").click()
+            expect(page.locator("#chat-log .you")).to_have_count(0)
+    for name in ("first", "second", "first"):
+        page.locator("#history .chat-entry", has_text=f"{name} of two").locator("button.open").click()
+        expect(page.locator("#chat-log .you")).to_contain_text(f"{name} of two")
+        expect(page.locator("#answer-live")).to_contain_text("emulator")
+    for name in ("first", "second"):
+        page.locator("#history .chat-entry", has_text=f"{name} of two").locator("button.open").click()
+        expect(page.locator("#chat-log .you")).to_contain_text(f"{name} of two")
+        page.locator("#stop").click()
+        expect(page.locator("#run-card .finish-reason")).to_have_attribute("data-reason", "stopped")
+
+
 def test_the_checkpoint_switch_changes_the_model_that_is_asked(page, emulator):
     page.locator("#checkpoint label", has_text="Instruct").click()
     expect(page.locator("#p-thinking-budget")).to_contain_text("does not think")
