@@ -133,7 +133,6 @@ class Asking:
         if run is not None and (failure := await run.storage_failure()) is not None:
             raise failure
         await self.tab.leave_to_live(comparing, session, request)
-        session.side_by_side.live_nodes |= (
-            {run.node_id} if run is not None else frozenset()
-        )  # one that has ended already, too: `resume` then shows it and what followed on it
+        if run is not None:  # also one that has ended already: `resume` then shows it and what followed on it
+            session.side_by_side.live_nodes |= {run.node_id}
         return await self.tab.bench(session, request)
