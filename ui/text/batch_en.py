@@ -65,8 +65,8 @@ class BatchEnglish:
     sweep_alone = "one answer"
     sweep_overall = "Agreement: {share} % of the pairs of answers within a point are the same."
     sweep_point = "{n} tokens, {time}"
-    sweep_length = "Tokens with thinking, mean of seeds"
-    sweep_time = "Seconds to the end, mean of seeds"
+    sweep_length = "Tokens, mean of seeds"
+    sweep_time = "Seconds, mean of seeds"
     sweep_too_short = "Write a prompt for the sweep."
     # judge model
     judge_model_title = "Judge model"
