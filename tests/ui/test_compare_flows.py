@@ -486,3 +486,20 @@ async def test_a_closed_tab_ends_every_pane(houses, emulator):
 
     await compare.send("close " + SLOW, close)
     await until(lambda: [run["state"] for run in runs(emulator)] == ["disconnected", "disconnected"])
+
+
+async def test_a_blind_comparison_runs_no_set_and_no_sweep_before_the_vote(compare):
+    await compare.blind()
+    await compare.send("guess [[think:2]][[words:3]]")
+    parts, sweep = compare.parts.background, ("A prompt", "temperature", "0.2, 0.7", "", "", 1)
+    compare.take_one(await compare.sets.ship(compare.session, compare.request))
+    compare.take_one(await compare.sets.start(compare.session, compare.request))
+    assert W.blind_no_run in compare.shown[parts.note]
+    plan = await compare.sweeps.plan(*sweep, compare.session, compare.request)
+    compare.take_one(await compare.sweeps.start(*sweep, compare.session, compare.request))
+    for told in (plan, compare.shown[parts.plan]):
+        assert W.blind_no_run in told and "Qwen" not in told
+    runner = await compare.background.runner()
+    assert not [batch for kind in ("set", "sweep") for batch in await runner.store.all("local", kind)]
+    await compare.vote("tie")
+    assert "2 runs" in await compare.sweeps.plan(*sweep, compare.session, compare.request)

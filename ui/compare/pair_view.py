@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from backend import Batch, Cell, answer_id
+from backend import Batch, Cell
 from ui.render import answer_parts, esc
 from ui.text import WORDS as W
 
@@ -53,8 +53,3 @@ def pair_view(batch: Batch, pair: Pair, prompt: str, left: Cell, right: Cell, *,
 def _without_trace(parts: Sequence[str]) -> list[str]:
     """That a model thought would tell which it is."""
     return [part for part in parts if not part.startswith("<details")]
-
-
-def pair_answers(batch: Batch, pair: Pair) -> tuple[str, str]:
-    """What votes call the two answers."""
-    return answer_id(batch.id, pair.row, pair.left), answer_id(batch.id, pair.row, pair.right)

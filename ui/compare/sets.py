@@ -94,6 +94,8 @@ class Sets:
         try:
             if found is None:
                 raise BadInput(W.set_none, hint=W.set_none_hint)
+            if self.tab.open(session).hidden:
+                raise BadInput(W.blind_no_run, hint="")
             lanes = tuple(BatchLane(pane.choices) for pane in self.tab.open(session).panes)
             batch = Batch("set", found.title, lanes, len(found.prompts), spec={"problems": list(found.problems)})
             await (await self.background.runner()).begin(self.tab.owner(request), session.access, batch, found.prompts)

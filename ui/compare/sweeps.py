@@ -44,6 +44,8 @@ class Sweeps:
         return f"<p>{esc(W.sweep_plan.format(runs=len(lanes), points=len(lanes) // count, seeds=count))} {esc(cost)}</p>"
 
     async def _lanes(self, first: str, values: str, second: str, more: str, seeds: float, session: Session) -> tuple[BatchLane, ...]:
+        if self.tab.open(session).hidden:
+            raise BadInput(W.blind_no_run, hint="")
         choices = self.tab.open(session).panes[0].choices
         capabilities = await self.tab.chat.capabilities(choices.model, session)
         axes = [axis_from(first, values, capabilities)]

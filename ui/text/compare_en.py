@@ -39,6 +39,7 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     blind = "Blind"
     blind_hint = "Hides and shuffles the names until you vote"
     blind_locked = "Vote first: the settings would tell the names."
+    blind_no_run = "Vote first: a run would tell the names of its panes."
     blind_no_chat = "Vote first: the chat would tell the name of the pane."
     vote = "Vote"
     vote_tie = "Tie"
