@@ -116,7 +116,24 @@ def duels(ballots: Iterable[Ballot]) -> dict[tuple[str, str], Duel]:
     return {pair: Duel(**tallies[pair]) for pair in sorted(tallies)}
 
 
-def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float] | None:
+def shares(ballots: Iterable[Ballot]) -> dict[tuple[str, str], float]:
+    """How much of each pair's tally counts as independent, 0..1, for intervals only.
+
+    A ballot on k contestants has one choice in it, and gives k - 1 wins. Of a choice among k equals (Luce 1959) the log-strengths have
+    the information 1/k, and of the wins taken as independent 1/2: so each counts 2/k. Exact for equals; a tie or "all bad" likewise.
+    """
+    by_size: defaultdict[int, list[Ballot]] = defaultdict(list)
+    for ballot in ballots:
+        by_size[len(ballot.contestants)].append(ballot)
+    counted, independent = Counter[tuple[str, str]](), defaultdict[tuple[str, str], float](float)
+    for size, group in by_size.items():
+        for pair, duel in duels(group).items():
+            counted[pair] += duel.total
+            independent[pair] += duel.total * 2 / size
+    return {pair: independent[pair] / number for pair, number in counted.items()}
+
+
+def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float] | None:
     """Score interval of a share (Wilson 1927, JASA 22:209); `None` without trials.
 
     Stays near its level on few votes and close to 0 or 100 %, where the textbook's plus or minus z standard errors does not
@@ -132,7 +149,9 @@ def wilson(successes: int, trials: int, z: float = Z95) -> tuple[float, float] |
     return centre - half if successes else 0.0, centre + half if successes < trials else 1.0
 
 
-def bradley_terry(duels: Mapping[tuple[str, str], Duel], *, prior: float = 1.0) -> dict[str, Rating]:
+def bradley_terry(
+    duels: Mapping[tuple[str, str], Duel], *, prior: float = 1.0, shares: Mapping[tuple[str, str], float] | None = None
+) -> dict[str, Rating]:
     """Ratings by maximum likelihood; a beats b with odds of strength a to strength b (Bradley, Terry 1952, Biometrika 39:324).
 
     Ties and pairs of bad answers count as half a win for each, as in the published notebook of Chatbot Arena.
@@ -141,7 +160,8 @@ def bradley_terry(duels: Mapping[tuple[str, str], Duel], *, prior: float = 1.0) 
     The ties make it unique and finite, and fade as votes come in.
     With `prior=0` the plain maximum, the geometric mean of the strengths 1, without intervals. Raises `ValueError` where it does
     not exist: wins must lead from every contestant to every other (Ford 1957, American Mathematical Monthly 64(8):28).
-    Intervals take the pairs of one ballot as independent: of three or four contestants they come out about 1.2 or 1.4 times too narrow.
+    `shares` is how much of each pair's tally counts as independent in the intervals, 1 unless told: else those of ballots on three or
+    four contestants would be about 1.2 or 1.4 times too narrow.
     """
     if prior < 0:
         raise ValueError("prior must not be negative")
@@ -149,11 +169,12 @@ def bradley_terry(duels: Mapping[tuple[str, str], Duel], *, prior: float = 1.0) 
         return {}
     names = sorted({name for pair in duels for name in pair})
     place = {name: index for index, name in enumerate(names)}
-    wins = np.zeros((len(names), len(names)))
+    wins, counts = np.zeros((len(names), len(names))), np.ones((len(names), len(names)))
     for (first, second), duel in duels.items():
         halves = (duel.ties + duel.bad) / 2
         wins[place[first], place[second]] += duel.wins + halves
         wins[place[second], place[first]] += duel.losses + halves
+        counts[place[first], place[second]] = counts[place[second], place[first]] = (shares or {}).get((first, second), 1.0)
     if prior == 0 and not (_reaches_all(wins > 0) and _reaches_all(wins.T > 0)):
         raise ValueError("no finite ratings without a prior: somebody won or lost every time, or groups never met")
 
@@ -163,7 +184,7 @@ def bradley_terry(duels: Mapping[tuple[str, str], Duel], *, prior: float = 1.0) 
         return {name: Rating(value, None, None) for name, value in zip(names, values, strict=True)}
     # of each log-strength against the mean of all: how all together lie to the anchor is known from no vote
     centred = np.eye(len(names)) - 1 / len(names)
-    variances = (centred @ np.linalg.inv(_information(strengths, wins, prior)) @ centred).diagonal()
+    variances = (centred @ np.linalg.inv(_information(strengths, wins * counts, prior)) @ centred).diagonal()
     reaches = (Z95 * _POINTS * np.sqrt(variances)).tolist()
     return {name: Rating(value, value - reach, value + reach) for name, value, reach in zip(names, values, reaches, strict=True)}
 
@@ -172,15 +193,21 @@ def standings(ballots: Iterable[Ballot]) -> list[Standing]:
     """Everybody who was shown: best rating first, then by name; those without a duel last."""
     ballots = list(ballots)
     met = duels(ballots)
-    ratings = bradley_terry(met)
+    independent = shares(ballots)
+    ratings = bradley_terry(met, shares=independent)
+    trials: defaultdict[str, float] = defaultdict(float)  # decided, as far as they are independent
     tallies: dict[str, Counter[str]] = {name: Counter() for ballot in ballots for name in ballot.contestants}
     for (first, second), duel in met.items():
         tallies[first].update(wins=duel.wins, losses=duel.losses, ties=duel.ties, bad=duel.bad)
         tallies[second].update(wins=duel.losses, losses=duel.wins, ties=duel.ties, bad=duel.bad)
+        for name in (first, second):
+            trials[name] += duel.decided * independent[first, second]
     found = []
     for name, tally in tallies.items():
         own = Duel(**tally)
-        found.append(Standing(name, own.wins, own.losses, own.ties, own.bad, own.win_rate, own.interval, ratings.get(name)))
+        share = trials[name] / own.decided if own.decided else 0.0
+        interval = wilson(own.wins * share, own.decided * share) if share else None
+        found.append(Standing(name, own.wins, own.losses, own.ties, own.bad, own.win_rate, interval, ratings.get(name)))
     # rounded, for equals differ by the last digits of a float
     return sorted(found, key=lambda s: (-round(s.rating.value, 6) if s.rating else math.inf, s.name))
 

@@ -127,7 +127,7 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     results_pair = "pair"
     results_vote = "1 vote"
     results_votes = "{n} votes"
-    results_note = "Win rate: of the pairs that were decided, with a Wilson interval of 95 %. Rating: Bradley–Terry on the scale of Elo, ties and “all bad” as half a win, one tie with 1000 assumed for each."
+    results_note = "Win rate: of the pairs that were decided, with a Wilson interval of 95 %. Rating: Bradley–Terry on the scale of Elo, ties and “all bad” as half a win, one tie with 1000 assumed for each. A vote on more than two panes counts for less in the intervals: its pairs hang together."
     results_csv = "Save CSV"
     results_jsonl = "Save JSON Lines"
     results_nothing_to_save = "There are no votes to save yet."

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from backend.compare.ratings import Agreement, Ballot, Duel, Rating, agreement, bradley_terry, duels, standings, wilson
+from backend.compare.ratings import Agreement, Ballot, Duel, Rating, agreement, bradley_terry, duels, shares, standings, wilson
 
 Z = 1.959963984540054
 # "Bradley-Terry model", Wikipedia: wins of the first over the second
@@ -434,8 +434,36 @@ def test_standings_add_up_the_duels_of_each_name():
         ("c", 0, 1, 1, 1, 0.0),
         ("a", 1, 4, 1, 0, 0.2),
     ]
-    assert [s.interval for s in found] == [wilson(5, 6), wilson(0, 1), wilson(1, 5)]
-    assert {s.name: s.rating for s in found} == bradley_terry(duels(ballots))
+    # of b's six, five with a (four of ballots on two, one of a ballot on three) and one with c (half of what they share on three)
+    counts = {("a", "b"): (4 + 2 / 3) / 5, ("a", "c"): (1 + 0) / 1, ("b", "c"): (1 + 2 / 3) / 2}
+    assert shares(ballots) == pytest.approx(counts)
+    trials = {"b": 5 * counts["a", "b"] + counts["b", "c"], "c": counts["b", "c"], "a": 5 * counts["a", "b"]}
+    expected = [wilson(5 / 6 * trials["b"], trials["b"]), wilson(0, trials["c"]), wilson(trials["a"] / 5, trials["a"])]
+    for standing, interval in zip(found, expected, strict=True):
+        assert standing.interval == pytest.approx(interval)
+    assert {s.name: s.rating.value for s in found} == {name: r.value for name, r in bradley_terry(duels(ballots)).items()}
+    assert {s.name: s.rating for s in found} == bradley_terry(duels(ballots), shares=shares(ballots))
+
+
+@pytest.mark.parametrize(("shown", "naive"), [(2, 0.95), (3, 0.89), (4, 0.83)])
+def test_intervals_hold_the_truth_as_often_as_they_say_however_many_are_shown(shown, naive):
+    """400 worlds of four equals, 200 ballots each on `shown` of them. Taken as independent, the wins of a ballot on three or four give
+    intervals of 2 x 1.96 standard errors divided by the root of k/2: `naive` of them hold the truth."""
+    rng = random.Random(shown)
+    held: Counter[str] = Counter()
+    for _ in range(400):
+        ballots = [Ballot(tuple(rng.sample("abcd", shown)), rng.randrange(shown)) for _ in range(200)]
+        found = {standing.name: standing for standing in standings(ballots)}
+        mean = sum(standing.rating.value for standing in found.values()) / 4
+        for standing in found.values():
+            low, high = standing.interval
+            held["rate"] += low <= 1 / 2 <= high
+            held["rating"] += standing.rating.low <= mean <= standing.rating.high
+        as_independent = bradley_terry(duels(ballots))
+        held["naive"] += sum(rating.low <= mean <= rating.high for rating in as_independent.values())
+    told = {name: number / 1600 for name, number in held.items()}
+    assert told["rating"] == pytest.approx(0.95, abs=0.025) and told["rate"] == pytest.approx(0.95, abs=0.025)
+    assert told["naive"] == pytest.approx(naive, abs=0.025)
 
 
 def test_equals_stand_by_name():
