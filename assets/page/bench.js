@@ -24,7 +24,7 @@ function draw() {
     const body = at('.pane-body'), end = body.scrollHeight - body.scrollTop - body.clientHeight < 60;
     turns[i].update(pane.turns);
     if (end) body.scrollTop = body.scrollHeight;
-    text(tabs[i], `${pane.place ? `${pane.place} · ` : ''}${pane.place ? short[i] : pane.name}`); tabs[i].dataset.state = row.dataset.state;
+    text(tabs[i], pane.place ? `${pane.place} · ${short[i]}` : pane.name); tabs[i].dataset.state = row.dataset.state;
   });
   root.querySelector('#panes').dataset.count = v.panes.length;
   if (!by('#blind')) return; // this is drawn before the row of votes is there, and once more when the page is loaded

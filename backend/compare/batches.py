@@ -136,11 +136,12 @@ class BatchStore(Store):
             await connection.execute(delete(batches).where(batches.c.id == batch_id, batches.c.owner == owner))
 
     @to_the_end
-    async def prompts(self, owner: str, batch_id: str) -> list[Prompt]:
-        """In the order of the file."""
+    async def prompts(self, owner: str, batch_id: str, row: int | None = None) -> list[Prompt]:
+        """In the order of the file, all or the one of a row."""
         async with self._database.reading() as connection:
             await _load(connection, owner, batch_id)
             query = select(batch_rows).where(batch_rows.c.batch_id == batch_id).order_by(batch_rows.c.row)
+            query = query if row is None else query.where(batch_rows.c.row == row)
             return [Prompt(row.prompt, row.system, row.tag) for row in (await connection.execute(query)).all()]
 
     @to_the_end

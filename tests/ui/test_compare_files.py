@@ -29,6 +29,13 @@ async def opened(house: House, path: Path) -> Compare:
     return tab
 
 
+async def reopened(compare: Compare, folder: Path) -> Compare:
+    """A page of its own that plays what `compare` was saved as."""
+    file = folder / "saved.qncompare.jsonl"
+    file.write_text(await run_file_of(compare), encoding="utf-8")
+    return await opened(compare.tab.house, file)
+
+
 async def until_played(tab: Compare, turns: int, panes: int = 2) -> None:
     comparing = await tab.core.backend.side_by_side()
     while True:
@@ -77,9 +84,7 @@ async def test_a_run_file_is_opened_and_played_with_the_same_texts_and_times(com
 
 async def test_after_a_run_file_was_played_its_panes_ask_their_own_models_again(compare, house, tmp_path):
     await compare.send("first [[think:2]][[words:3]]")
-    file = tmp_path / "go-on.jsonl"
-    file.write_text(await run_file_of(compare), encoding="utf-8")
-    tab = await opened(house, file)
+    tab = await reopened(compare, tmp_path)
     await until_played(tab, 1)
     await tab.send("second [[think:2]][[words:6]]")
     assert [len(pane["turns"]) for pane in tab.panes] == [4, 4]
@@ -151,9 +156,7 @@ async def test_a_file_that_is_none_is_named_and_the_open_comparison_stays(compar
 async def test_stopping_what_is_played_ends_the_file(compare, house, tmp_path):
     for number in range(3):
         await compare.send(f"{number} [[think:40]][[words:60]][[rate:60]]")
-    file = tmp_path / "long.jsonl"
-    file.write_text(await run_file_of(compare), encoding="utf-8")
-    tab = await opened(house, file)
+    tab = await reopened(compare, tmp_path)
     comparing = await house.backend.side_by_side()
     assert comparing.busy("local", *tab.session.side_by_side.comparison.panes)
     await tab.stop()
@@ -165,9 +168,7 @@ async def test_stopping_what_is_played_ends_the_file(compare, house, tmp_path):
 async def test_while_a_file_is_played_nothing_else_is_asked_of_its_panes_and_what_is_added_stays(compare, house, tmp_path):
     for number in range(2):
         await compare.send(f"{number} [[think:30]][[words:40]][[rate:60]]")
-    file = tmp_path / "held.jsonl"
-    file.write_text(await run_file_of(compare), encoding="utf-8")
-    tab = await opened(house, file)
+    tab = await reopened(compare, tmp_path)
     for op in ("again", "select"):
         tab.take_one(await tab.asking.act(event(op=op, place=0), tab.session, tab.request))
         assert "still answering" in tab.live["error"]
@@ -182,9 +183,7 @@ async def test_while_a_file_is_played_nothing_else_is_asked_of_its_panes_and_wha
 async def test_a_comparison_that_is_deleted_while_its_file_is_played_is_gone(compare, house, tmp_path):
     for number in range(2):
         await compare.send(f"{number} [[think:30]][[words:40]][[rate:60]]")
-    file = tmp_path / "gone.jsonl"
-    file.write_text(await run_file_of(compare), encoding="utf-8")
-    tab = await opened(house, file)
+    tab = await reopened(compare, tmp_path)
     comparing = await house.backend.side_by_side()
     await comparing.delete("local", tab.id)
     assert not comparing.busy("local", *tab.session.side_by_side.comparison.panes)
@@ -195,9 +194,7 @@ async def test_a_pane_that_joined_later_joins_later_in_what_is_played_too(compar
     await compare.send("first [[think:3]][[words:4]]")
     await compare.add()
     await compare.send("second [[think:3]][[words:5]]")
-    file = tmp_path / "joined.jsonl"
-    file.write_text(await run_file_of(compare), encoding="utf-8")
-    tab = await opened(house, file)
+    tab = await reopened(compare, tmp_path)
     await until_played(tab, 2, panes=2)
     assert [tab.turns(pane) for pane in (0, 1, 2)] == [["user", "assistant"] * 2] * 2 + [["user", "assistant"]]
     assert tab.panes[2]["turns"][0]["copy"].startswith("second")

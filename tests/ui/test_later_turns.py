@@ -256,16 +256,21 @@ async def test_a_stop_after_two_clicks_ends_everything(compare, emulator):
 
 
 # ---------------------------------------------------------------- what it is asked
-async def test_a_question_that_stands_on_no_open_branch_is_found_on_another(compare, emulator):
-    await compare.arrange("remove", 1)
+async def behind_one_that_joined_late(compare: Compare) -> None:
+    """The first pane stands at an older version of turn one of three, and a last pane has turn three only."""
     await compare.quick()
     await compare.send("one")
     await compare.ask("again", 0)
     for text in ("two", "three"):
         await compare.send(text)
     await compare.add()
-    await compare.ask("catch-up", 1)
+    await compare.ask("catch-up", len(compare.panes) - 1)
     await compare.ask("select", 0, id=older(compare.panes[0]["turns"][1]))
+
+
+async def test_a_question_that_stands_on_no_open_branch_is_found_on_another(compare, emulator):
+    await compare.arrange("remove", 1)
+    await behind_one_that_joined_late(compare)
     asked = len(bodies(emulator))
     await compare.ask("catch-up", 0)
     await compare.follow_to_the_end()
@@ -273,14 +278,7 @@ async def test_a_question_that_stands_on_no_open_branch_is_found_on_another(comp
 
 
 async def test_a_question_that_nobody_knows_any_more_is_not_asked_empty(compare, emulator):
-    await compare.quick()
-    await compare.send("one")
-    await compare.ask("again", 0)
-    for text in ("two", "three"):
-        await compare.send(text)
-    await compare.add()
-    await compare.ask("catch-up", 2)  # joins at the third
-    await compare.ask("select", 0, id=older(compare.panes[0]["turns"][1]))
+    await behind_one_that_joined_late(compare)
     comparing = await compare.core.backend.side_by_side()
     newer = compare.session.side_by_side.comparison.panes[0]
     for node in (await comparing.chat.conversation("local", newer.conversation_id)).nodes.values():

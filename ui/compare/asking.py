@@ -99,10 +99,10 @@ class Asking:
         if followed & session.side_by_side.live_nodes:
             live = gr.skip()  # one pane went on to its next turn: the others stay as they are until `resume`
         try:
-            _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
-            answers = list(judged(comparison, conversations, capabilities).values())
+            loaded = await self.tab.loaded(session, request)
+            answers = list(judged(*loaded[1:]).values())
             await comparing.votes.complete(self.tab.owner(request), subject_of(answers), answers)
-            return {self.parts.live: live, **await self.tab.bench(session, request)}
+            return {self.parts.live: live, **await self.tab.bench_of(loaded, session, request)}
         except BackendError as error:
             return {self.parts.live: refused(error)}
 

@@ -33,8 +33,10 @@ class Background:
 
     async def view(self, kind: Kind, session: Session, request: gr.Request) -> str:
         """The list of runs as HTML."""
+        return await self._view(await (await self.runner()).store.all(self.tab.owner(request), kind), kind, session, request)
+
+    async def _view(self, found: list[Batch], kind: Kind, session: Session, request: gr.Request) -> str:
         runner, owner = await self.runner(), self.tab.owner(request)
-        found = await runner.store.all(owner, kind)
         current = session.side_by_side.batches.get(kind) or (found[0].id if found else None)
         shown = [Shown(batch, await runner.progress(owner, batch), runner.runs(batch.id)) for batch in found]
         return batches_view(shown, current, titles_of(await self._capabilities(found, session)))
@@ -51,8 +53,9 @@ class Background:
         runner, owner, session_hash = await self.runner(), self.tab.owner(request), f"{kind}:{request.session_hash}"
         view = self.tab.views.move(session_hash)
         while True:
-            running = any(runner.runs(batch.id) for batch in await runner.store.all(owner, kind))
-            yield await self.view(kind, session, request)
+            found = await runner.store.all(owner, kind)
+            running = any(runner.runs(batch.id) for batch in found)
+            yield await self._view(found, kind, session, request)
             if not running or not self.tab.views.shows(session_hash, view):
                 return
             await asyncio.sleep(FOLLOW_EVERY_S)

@@ -39,6 +39,9 @@ CHECKPOINTS = ("dashscope:qwen3-next-80b-a3b-thinking", "dashscope:qwen3-next-80
 HERE = ("local:demo", "local:qwen3-next-tiny")
 
 
+Loaded = tuple[Comparing, Comparison, dict[str, Conversation], dict[str, Capabilities]]
+
+
 def refused(error: BackendError) -> dict[str, Any]:
     """The live part's value for an error that belongs to no pane; the prompt stays in its box."""
     return {**NOTHING, "state": "error", "status": W.states["error"], "error": render.page_error(error)}
@@ -117,9 +120,7 @@ class CompareTab:
                 continue  # its pane says so when it is asked
         return found
 
-    async def loaded(
-        self, session: Session, request: gr.Request
-    ) -> tuple[Comparing, Comparison, dict[str, Conversation], dict[str, Capabilities]]:
+    async def loaded(self, session: Session, request: gr.Request) -> Loaded:
         """All that showing the open comparison needs."""
         comparing, comparison = await self.backend.side_by_side(), self.open(session)
         conversations = await comparing.conversations(self.owner(request), comparison)
@@ -131,7 +132,11 @@ class CompareTab:
 
     async def bench(self, session: Session, request: gr.Request) -> Updates:
         """An update of the panes but for the answers that the live part shows."""
-        comparing, comparison, conversations, capabilities = await self.loaded(session, request)
+        return await self.bench_of(await self.loaded(session, request), session, request)
+
+    async def bench_of(self, loaded: Loaded, session: Session, request: gr.Request) -> Updates:
+        """Likewise of what is loaded already."""
+        comparing, comparison, conversations, capabilities = loaded
         answers, vote = judged(comparison, conversations, capabilities), None
         if answers:
             vote = await comparing.votes.find(self.owner(request), subject_of(list(answers.values())))

@@ -75,6 +75,7 @@ async def test_a_batch_comes_back_as_it_was_created(store):
     await store.create("me", batch, PROMPTS)
     assert stripped(await store.load("me", batch.id)) == stripped(batch)
     assert await store.prompts("me", batch.id) == list(PROMPTS)
+    assert [await store.prompts("me", batch.id, row) for row in range(len(PROMPTS))] == [[prompt] for prompt in PROMPTS]
     assert (await store.states("me", batch.id), await store.cells("me", batch.id)) == ({}, [])
 
 
