@@ -191,7 +191,7 @@ def test_every_pane_keeps_its_own_conversation_and_a_turn_is_run_again_in_one_al
 
 
 def test_two_panes_run_again_one_soon_after_the_other_are_both_written_to_the_end(compare):
-    send(compare, "go [[think:5]] [[words:400]]")
+    send(compare, "go [[think:5]] [[words:900]]")
     over(compare)
     for number in (1, 2):
         compare.locator(f"#pane-{number} [data-op=regenerate]").last.click()
@@ -200,7 +200,7 @@ def test_two_panes_run_again_one_soon_after_the_other_are_both_written_to_the_en
     over(compare)
     for number in (1, 2):
         pane(compare, number, "done")
-        expect(compare.locator(f"#pane-{number} .run-card .tokens-answer")).to_have_text("400")
+        expect(compare.locator(f"#pane-{number} .run-card .tokens-answer")).to_have_text("900")
         expect(compare.locator(f"#pane-{number} .sib")).to_contain_text("2/2")
 
 
