@@ -14,16 +14,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backend.errors import BadInput
-from backend.types import ChatRequest, GenerationParameters, Usage
+from backend.types import GenerationParameters, ToolChoice, Usage
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 Thinking = Literal["never", "always", "switch", "unknown"]
-NUMERIC_PARAMETERS = (
-    "thinking_budget", "max_tokens", "temperature", "top_p", "top_k", "min_p",
-    "presence_penalty", "repetition_penalty", "seed", "draft_tokens",
-)  # fmt: skip
+Format = Literal["json_object", "json_schema"]
 
 
 class _Frozen(BaseModel):
@@ -52,12 +48,22 @@ class Price(_Frozen):
 
 
 class Engine(_Frozen):
-    """What an engine's wire format takes."""
+    """What an engine's wire format takes. `tool_choices` and `formats` hold while thinking too unless the `_thinking` ones are given.
+
+    `max_alternatives` is how many log-probabilities beside the token's own may be asked for; `None`: none are told at all.
+    """
 
     title: str
     max_stop: int
     continuation: bool
     extra: bool = False
+    tools: bool = False
+    tool_choices: tuple[ToolChoice, ...] = ()
+    tool_choices_thinking: tuple[ToolChoice, ...] | None = None
+    formats: tuple[Format, ...] = ()
+    formats_thinking: tuple[Format, ...] | None = None
+    max_alternatives: int | None = None
+    completes: bool = False
     parameters: dict[str, ParameterSpec] = Field(default_factory=dict)
 
 
@@ -83,7 +89,7 @@ class ModelCard(_Frozen):
 
 
 class Capabilities(_Frozen):
-    """A model on an engine: everything the page needs to draw its panel and `check` needs to judge a request."""
+    """A model on an engine: everything the page needs to draw its panel and `checking.py` needs to judge a request."""
 
     name: str
     title: str
@@ -100,7 +106,14 @@ class Capabilities(_Frozen):
     parameters: dict[str, ParameterSpec] = Field(default_factory=dict)
     max_stop: int = 0
     can_continue: bool = False
+    can_complete: bool = False
     takes_extra: bool = False
+    takes_tools: bool = False
+    tool_choices: tuple[ToolChoice, ...] = ()
+    tool_choices_thinking: tuple[ToolChoice, ...] = ()
+    formats: tuple[Format, ...] = ()
+    formats_thinking: tuple[Format, ...] = ()
+    max_alternatives: int | None = None
     takes_system: bool = True
     sibling: str | None = None
     note: str = ""
@@ -172,9 +185,11 @@ class Catalogue:
         context_tokens: int | None = None,
         thinking: Thinking | None = None,
         drafts: bool = False,
+        tools: bool | None = None,
         sampling: Mapping[str, float] | None = None,
     ) -> Capabilities:
-        """The card on this engine, or an honest generic one. `context_tokens`, `thinking`, `drafts` (an MTP head): what the engine told.
+        """The card on this engine, or an honest generic one. `context_tokens`, `thinking`, `drafts` (an MTP head), `tools` (a chat
+        template that knows them): what the engine told.
 
         `sampling`: defaults that a checkpoint without a card brings along.
         """
@@ -203,7 +218,14 @@ class Catalogue:
             },
             max_stop=made_by.max_stop,
             can_continue=made_by.continuation,
+            can_complete=made_by.completes,
             takes_extra=made_by.extra,
+            takes_tools=made_by.tools if tools is None else made_by.tools and tools,
+            tool_choices=made_by.tool_choices,
+            tool_choices_thinking=made_by.tool_choices if made_by.tool_choices_thinking is None else made_by.tool_choices_thinking,
+            formats=made_by.formats,
+            formats_thinking=made_by.formats if made_by.formats_thinking is None else made_by.formats_thinking,
+            max_alternatives=made_by.max_alternatives,
             sibling=card.sibling,
             note=card.note,
             price_note=card.price_note,
@@ -227,35 +249,3 @@ def _parameters(engine: Engine, card: ModelCard, context: int | None, thinking: 
 def catalogue() -> Catalogue:
     """The shipped catalogue, read once."""
     return Catalogue.load()
-
-
-def check(request: ChatRequest, capabilities: Capabilities) -> None:
-    """Raises `BadInput` with a sentence and a hint for the first thing in `request` that this model does not take."""
-    if not any(m.content.strip() for m in request.messages if m.role == "user"):
-        raise BadInput("The prompt is empty.", hint="Type a question or attach a file with text in it.")
-    parameters = request.parameters
-    for name in NUMERIC_PARAMETERS:
-        value = getattr(parameters, name)
-        spec = capabilities.parameters.get(name)
-        if value is None or spec is None:
-            continue  # a parameter that the engine lacks is not sent, and the panel says so
-        label = name.replace("_", " ")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadInput(f"{label} must be a number, not {value!r}.", hint="Use the slider or type a number.")
-        if value != value or not spec.min <= value <= spec.max:
-            raise BadInput(
-                f"{label} is {value:g}; {capabilities.title} on {capabilities.engine_title} takes {spec.min:g} to {spec.max:g}.",
-                hint="Move it into the range, or reset the parameters.",
-            )
-        if spec.integer and value != int(value):
-            raise BadInput(f"{label} must be a whole number, not {value:g}.", hint="Leave out the decimals.")
-    if len(parameters.stop) > capabilities.max_stop > 0:
-        raise BadInput(
-            f"{len(parameters.stop)} stop strings; {capabilities.engine_title} takes at most {capabilities.max_stop}.",
-            hint="Remove some of them.",
-        )
-    if request.continue_last and not capabilities.can_continue:
-        raise BadInput(
-            f"{capabilities.engine_title} cannot write on from an unfinished answer.",
-            hint="Regenerate it, or ask it to go on in a new turn.",
-        )

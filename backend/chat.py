@@ -15,7 +15,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from backend.attachments import Attachment, as_prompt
-from backend.catalogue import check
+from backend.checking import check
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
 from backend.history import AnswerError, AnswerUpdate, Conversation, Exchange, History, Node, NodeStatus, new_id

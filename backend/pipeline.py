@@ -12,7 +12,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from backend.catalogue import Capabilities, check
+from backend.catalogue import Capabilities
+from backend.checking import check
 from backend.errors import AuthError, BackendError, QuotaExhausted, StreamBroken
 from backend.provider import Provider
 from backend.stopwatch import Stopwatch

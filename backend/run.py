@@ -12,6 +12,7 @@ from typing import Literal
 
 from backend.errors import BackendError
 from backend.stopwatch import Stopwatch
+from backend.tool_calls import CallJoiner
 from backend.types import (
     AnswerWasThinking,
     ChatRequest,
@@ -66,6 +67,7 @@ class Run:
     state: RunState = "reading"
     thinking: TextBuffer = field(default_factory=TextBuffer)
     answer: TextBuffer = field(default_factory=TextBuffer)
+    calls: CallJoiner = field(default_factory=CallJoiner)
     thinking_tokens: int | None = None
     output_tokens: int | None = None  # so far, where the engine tells
     waiting: Waiting | None = None
@@ -167,8 +169,11 @@ class Run:
             case AnswerWasThinking():
                 self.thinking, self.answer = TextBuffer(self.thinking.text + self.answer.text), TextBuffer()
                 self.thinking_from_s, self.thinking_until_s = self.started_s, time.monotonic()
-            case ToolCallDelta() | TokenDetail():
+            case ToolCallDelta():
                 self._answering()
+                self.calls.add(event)
+            case TokenDetail():
+                pass  # comes before the text of its token, which may be of the trace
             case Finished():
                 self._close_thinking()
                 self.usage, self.timing = event.usage, event.timing

@@ -13,15 +13,59 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "unknown"]
 WaitStage = Literal["queued", "loading", "reading"]
+ToolChoice = Literal["auto", "none", "required", "named"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model made. `arguments` is the text it wrote: JSON if all went well, which nobody has checked."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call; `parameters` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a request offers, and whether the model is to use it. `name` says which one where `choice` is "named"; `parallel`
+    whether several calls may come in one turn, `None`: as the engine likes."""
+
+    offered: tuple[Tool, ...]
+    choice: ToolChoice = "auto"
+    name: str | None = None
+    parallel: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """JSON in place of text: any object, or with `schema` one that keeps to it."""
+
+    schema: Mapping[str, Any] | None = None
+    name: str = "answer"
+    strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `thinking` is the trace that came with an assistant's turn; it is sent again only on request."""
+    """One turn. `thinking` is the trace that came with an assistant's turn; it is sent again only on request.
+
+    `calls` are an assistant's; the turns of role "tool" after it bring the results, each with the id of its call in `answers`.
+    """
 
     role: Role
     content: str
     thinking: str | None = None
+    calls: tuple[ToolCall, ...] = ()
+    answers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +105,8 @@ class ChatRequest:
     """One call of one model. `model` is the engine's own name for it, without the `provider:` part.
 
     With `continue_last` the last message is an assistant's unfinished turn and the engine writes on from its end
-    (only where `Capabilities.can_continue`).
+    (only where `Capabilities.can_continue`). With `prompt` there are no messages: the engine writes on from that text, without
+    any template (only where `Capabilities.can_complete`).
     """
 
     model: str
@@ -70,6 +115,9 @@ class ChatRequest:
     resend_thinking: bool = False
     continue_last: bool = False
     detail: Detail | None = None
+    tools: Tools | None = None
+    format: AnswerFormat | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
-from backend.catalogue import NUMERIC_PARAMETERS, Capabilities
+from backend.catalogue import Capabilities
 from backend.chat import Choices
+from backend.checking import NUMERIC_PARAMETERS
 from backend.compare.batches import BatchLane
 from backend.errors import BadInput
 from backend.types import Usage

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from backend.local.grammar import Grammar
 from backend.local.model import LoadedModel
 from backend.local.network.delta import LONGEST_STEP
 from backend.local.network.experts import Routing
@@ -35,7 +36,7 @@ class Decoder:
 
     `borders` are places in the prompt where it may be taken up again. Chunks end there whether or not anything is known of the prompt,
     so that the same request computes the same numbers. `drafts` is how many tokens the MTP head guesses ahead; `detail` asks for
-    scores and routings, and switches that off.
+    scores and routings, and switches that off. A `grammar` says which tokens may come, but for the time that `free` is set.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Decoder:
         borders: Sequence[int] = (),
         drafts: int = 0,
         detail: bool = False,
+        grammar: Grammar | None = None,
     ) -> None:
         self._net, self._chunk = loaded.network, loaded.chunk_tokens
         self._prefixes = loaded.prefixes if loaded.network.reusable else None
         self._prompt, self._borders = list(prompt), sorted({b for b in borders if 0 < b < len(prompt)})
         self._drafts = 0 if detail or not self._net.drafts else min(drafts, LONGEST_STEP - 1)
         self._detail = detail
+        self._grammar, self.free = grammar, False
         self._state = loaded.working_state(_FIRST_ROOM)
         self._state.wants_hidden = self._net.drafts
         self._pending = self._prompt[-1]
@@ -98,6 +101,11 @@ class Decoder:
         self._pending = self._found[-1]
         return found
 
+    @property
+    def complete(self) -> bool:
+        """Whether the grammar lets nothing follow."""
+        return self._grammar is not None and self._grammar.ended
+
     def cut(self, unused: int) -> None:
         """The last `unused` tokens of what `next` just gave, fewer than all, are not taken. Guesses among them count for nothing."""
         if unused:
@@ -136,7 +144,10 @@ class Decoder:
         routings: list[Routing] | None = [] if self._detail else None
         scores = self._net(torch.tensor([self._pending], device=self._net.device), self._state, routings=routings)[0]
         self.forwards += 1
-        token = self._sampler.choose(scores)
+        grammar = None if self.free else self._grammar
+        token = self._sampler.choose(scores if grammar is None else scores.masked_fill(~grammar.allowed(), -torch.inf))
+        if grammar is not None:
+            grammar.take(token)
         return [Chosen(token, scores, routings) if self._detail else Chosen(token)]
 
     @torch.inference_mode()

@@ -19,11 +19,13 @@ _LONGEST_HEADER = 100_000_000  # as the format allows
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`context_tokens` as the config states it, `None` where it does not; `drafts`: there is an MTP head; `sampling` as its makers say."""
+    """`context_tokens` as the config states it, `None` where it does not; `drafts`: there is an MTP head; `tools`: the template knows
+    them; `sampling` as its makers say."""
 
     context_tokens: int | None = None
     thinking: Thinking = "unknown"
     drafts: bool = False
+    tools: bool = False
     sampling: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -37,6 +39,7 @@ def read_facts(folder: Path) -> Facts:
         context_tokens=context if isinstance(context, int) else None,
         thinking="unknown" if template is None else thinking_of(template),
         drafts=config.get("model_type") == "qwen3_next" and _has_head(folder),
+        tools=template is not None and takes_tools(template),
         sampling=sampling_of(read_json(folder / "generation_config.json")),
     )
 
@@ -66,6 +69,11 @@ def thinking_of(template: str) -> Thinking:
     if asks and OPEN in generation_prompt:
         return "always"
     return "unknown" if CLOSE in template else "never"
+
+
+def takes_tools(template: str) -> bool:
+    """Whether a chat template writes the tools into the prompt, and takes the turns that bring their results."""
+    return "tools" in template and "tool_calls" in template
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from backend.errors import ContextTooLong
+from backend.local import grammar
 from backend.local.answer import Answer
 from backend.local.decoding import Chosen, Decoder
 from backend.local.facts import CLOSE
 from backend.local.model import LoadedModel
 from backend.local.prompt import build
 from backend.local.sampling import Sampling
-from backend.types import ChatRequest, Detail, Event, Finished, GenerationParameters, TokenDetail, Usage, Waiting
+from backend.tool_calls import CallSplitter
+from backend.types import ChatRequest, Detail, Event, Finished, GenerationParameters, TextDelta, TokenDetail, Usage, Waiting
 
 _CLOSING = f"\n{CLOSE}\n\n"  # what ends a trace whose budget is spent, as a model itself ends it
 
@@ -21,8 +23,13 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
     """`Waiting("reading")`, deltas, `Finished`; ends without `Finished` once `stopped()` is true, looked at before each forward pass.
 
     `max_tokens` holds where the request sets none; either is cut to what the context still takes. Raises `ContextTooLong`
-    where that is nothing.
+    where that is nothing, `BadInput` where a schema cannot be enforced.
     """
+    events = _generated(loaded, request, max_tokens, stopped)
+    return events if request.tools is None or request.tools.choice == "none" else _with_calls(events)
+
+
+def _generated(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped: Callable[[], bool]) -> Iterator[Event]:
     tokenizer, parameters = loaded.tokenizer, request.parameters
     prompt = build(tokenizer, request, loaded.think)
     room = _room(loaded, len(prompt.ids), parameters.max_tokens or max_tokens)
@@ -30,14 +37,16 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    rules = _rules(loaded, request)
     answer = Answer(decode, prompt, think=loaded.think, end_ids=loaded.end_ids, stops=parameters.stop)
     decoder = Decoder(
         loaded,
         prompt.ids,
         Sampling.of(parameters, loaded.model.generation_config),
         borders=prompt.borders,
-        drafts=_drafts(loaded, parameters),
+        drafts=0 if rules is not None else _drafts(loaded, parameters),
         detail=request.detail is not None,
+        grammar=rules,
     )
     closing = tokenizer(_CLOSING, add_special_tokens=False)["input_ids"] if parameters.thinking_budget is not None else []
     yield Waiting("reading", share=0.0)
@@ -45,9 +54,10 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
         if stopped():
             return
         yield Waiting("reading", share=share)
-    while answer.tokens < room and not answer.finished:
+    while answer.tokens < room and not (answer.finished or decoder.complete):
         if stopped():
             return
+        decoder.free = answer.thinking
         found = decoder.next()
         for place, chosen in enumerate(found, start=1):
             if request.detail is not None:
@@ -65,7 +75,31 @@ def generate(loaded: LoadedModel, request: ChatRequest, max_tokens: int, stopped
                 break
     yield from answer.end()
     _learn(loaded, decoder)
-    yield Finished("stop" if answer.finished else "length", _usage(answer.usage(loaded.thinking), decoder))
+    yield Finished("stop" if answer.finished or decoder.complete else "length", _usage(answer.usage(loaded.thinking), decoder))
+
+
+def _rules(loaded: LoadedModel, request: ChatRequest) -> grammar.Grammar | None:
+    """What the answer has to keep to, from its first token after a trace; `None` where it is free."""
+    if request.tools is not None and request.tools.choice in ("required", "named"):
+        lark = grammar.of_calls(loaded.tokenizer, request.tools)
+    elif request.format is not None:
+        lark = grammar.of_format(request.format)
+    else:
+        return None
+    return grammar.Grammar(loaded.grammar_tokenizer(), lark, loaded.network.device, loaded.network.vocabulary)
+
+
+def _with_calls(events: Iterator[Event]) -> Iterator[Event]:
+    """The events, with calls taken out of the text."""
+    calls = CallSplitter()
+    for event in events:
+        if isinstance(event, TextDelta):
+            yield from (replace(piece, tokens=event.tokens) if isinstance(piece, TextDelta) else piece for piece in calls.feed(event.text))
+        elif isinstance(event, Finished):
+            yield from calls.close()
+            yield replace(event, reason="tool_calls") if calls.found and event.reason == "stop" else event
+        else:
+            yield event
 
 
 def _drafts(loaded: LoadedModel, parameters: GenerationParameters) -> int:

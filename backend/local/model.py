@@ -9,6 +9,7 @@ from backend.catalogue import Thinking
 from backend.local.prompt import ThinkTokens
 
 if TYPE_CHECKING:
+    from llguidance import LLTokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from backend.local.drafting import Drafting
@@ -41,9 +42,18 @@ class LoadedModel:
     drafting: Drafting | None = None
     plan: Plan | None = None
     _working: list[State] = field(default_factory=list)
+    _grammars: list[LLTokenizer] = field(default_factory=list)
 
     def working_state(self, room: int) -> State:
         """The one state that all answers use in turn, so that its tensors keep their addresses."""
         if not self._working:
             self._working.append(self.network.new_state(room))
         return self._working[0]
+
+    def grammar_tokenizer(self) -> LLTokenizer:
+        """Made when the first answer is to keep to a grammar."""
+        if not self._grammars:
+            from backend.local.grammar import grammar_tokenizer
+
+            self._grammars.append(grammar_tokenizer(self.tokenizer, self.end_ids, self.network.vocabulary))
+        return self._grammars[0]

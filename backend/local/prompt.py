@@ -7,6 +7,7 @@ unfinished answer is appended to the generation prompt, which also works where a
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from jinja2 import TemplateError
 
 from backend.errors import BadInput, RequestRejected
 from backend.local.facts import CLOSE, OPEN, SWITCH
-from backend.types import ChatRequest, Message
+from backend.tool_calls import tool_json
+from backend.types import ChatRequest, Message, ToolCall
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -58,21 +60,33 @@ def think_tokens(tokenizer: PreTrainedTokenizerBase) -> ThinkTokens | None:
 def build(tokenizer: PreTrainedTokenizerBase, request: ChatRequest, think: ThinkTokens | None) -> Prompt:
     """Raises `RequestRejected` where the template refuses the conversation, `BadInput` where there is no answer to go on with."""
     quote = _Quote(tokenizer)
+    if request.prompt is not None:
+        return Prompt(_tokens(tokenizer, quote(request.prompt), quote), goes_on=True)
     messages, partial = request.messages, None
     if request.continue_last:
         if not messages or messages[-1].role != "assistant":
             raise BadInput("There is no unfinished answer to go on with.", hint="Send the conversation as a new turn.")
         messages, partial = messages[:-1], messages[-1]
-    turns: list[dict[str, str]] = []
+    turns: list[dict[str, Any]] = []
+    tools = None
+    if request.tools is not None and request.tools.choice != "none":
+        tools = [quote.each(tool_json(tool)) for tool in request.tools.offered]
+    asked = max((place for place, message in enumerate(messages) if message.role == "user"), default=0)
     traces: dict[str, str] = {}
     for place, message in enumerate(messages):
         content = quote(message.content)
-        if request.resend_thinking and think and message.role == "assistant" and message.thinking:
+        steps = place > asked and bool(message.calls)  # between two calls a model goes on with the same thought
+        if (request.resend_thinking or steps) and think and message.role == "assistant" and message.thinking:
             mark = f"{quote.cut}{place}{quote.cut}"
             traces[mark] = f"{OPEN}\n{quote(message.thinking)}\n{CLOSE}\n\n"
             content = mark + content
-        turns.append({"role": message.role, "content": content})
-    text = _render(tokenizer, turns, request.parameters.enable_thinking)
+        turn: dict[str, Any] = {"role": message.role, "content": content}
+        if message.calls:
+            turn["tool_calls"] = [{"type": "function", "id": c.id, "function": _function(c, quote)} for c in message.calls]
+        if message.answers is not None:
+            turn["tool_call_id"] = message.answers
+        turns.append(turn)
+    text = _render(tokenizer, turns, request.parameters.enable_thinking, tools)
     text = _set_in(text, traces)
     thinking = think is not None and text.rstrip().endswith(OPEN)
     tail = ""
@@ -84,7 +98,7 @@ def build(tokenizer: PreTrainedTokenizerBase, request: ChatRequest, think: Think
         thinking,
         closed=(text + tail).rstrip().endswith(CLOSE),
         goes_on=bool(tail),
-        borders=_borders(tokenizer, turns, traces, text, quote, ids),
+        borders=_borders(tokenizer, turns, tools, traces, text, quote, ids),
     )
 
 
@@ -95,13 +109,19 @@ def _set_in(text: str, traces: dict[str, str]) -> str:
 
 
 def _borders(
-    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], traces: dict[str, str], text: str, quote: _Quote, ids: list[int]
+    tokenizer: PreTrainedTokenizerBase,
+    turns: list[dict[str, Any]],
+    tools: list[Any] | None,
+    traces: dict[str, str],
+    text: str,
+    quote: _Quote,
+    ids: list[int],
 ) -> tuple[int, ...]:
     """Where the last few messages of people end, by rendering the conversation up to each of them without asking for an answer."""
     found = []
-    for place in [n for n, turn in enumerate(turns) if turn["role"] == "user"][-_MOST_BORDERS:]:
+    for place in [n for n, turn in enumerate(turns) if turn["role"] in ("user", "tool")][-_MOST_BORDERS:]:
         try:
-            until = _set_in(_render(tokenizer, turns[: place + 1], None, asks=False), traces)
+            until = _set_in(_render(tokenizer, turns[: place + 1], None, tools, asks=False), traces)
         except RequestRejected:
             continue
         if text.startswith(until):
@@ -127,6 +147,23 @@ class _Quote:
     def __call__(self, text: str) -> str:
         return self._control.sub(lambda found: found[0][0] + self.cut + found[0][1:], text)
 
+    def each(self, value: Any) -> Any:
+        """The same in every string of a JSON value."""
+        if isinstance(value, dict):
+            return {self(str(name)): self.each(item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.each(item) for item in value]
+        return self(value) if isinstance(value, str) else value
+
+
+def _function(call: ToolCall, quote: _Quote) -> dict[str, Any]:
+    """Arguments as an object, which templates write out themselves; as the model's own text where they are none."""
+    try:
+        arguments = json.loads(call.arguments)
+    except ValueError:
+        arguments = call.arguments
+    return {"name": quote(call.name), "arguments": quote.each(arguments if isinstance(arguments, dict) else call.arguments)}
+
 
 def _tail(partial: Message, quote: _Quote, *, opened: bool, can_think: bool) -> tuple[str, bool]:
     """What an unfinished answer adds to the generation prompt, and whether the model then is still inside its trace.
@@ -146,8 +183,15 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, quote: _Quote) -> lis
     return [token for piece in text.split(quote.cut) if piece for token in _encode(tokenizer, piece)]
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, str]], enable_thinking: bool | None, *, asks: bool = True) -> str:
-    switch: dict[str, Any] = {}
+def _render(
+    tokenizer: PreTrainedTokenizerBase,
+    turns: list[dict[str, Any]],
+    enable_thinking: bool | None,
+    tools: list[Any] | None = None,
+    *,
+    asks: bool = True,
+) -> str:
+    switch: dict[str, Any] = {} if tools is None else {"tools": tools}
     if enable_thinking is not None and SWITCH in tokenizer.get_chat_template():
         switch[SWITCH] = enable_thinking
     try:

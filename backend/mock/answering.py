@@ -82,9 +82,8 @@ class PacedResponse(Response):
             run.tokens_sent, run.last_token_at_s = counts.output, time.time()
         if await self._breaks(send, None):
             return False
-        called = frames.tool_call(script.tool_call, counts) if script.tool_call else []
         last = frames.cut_short() if self._fault == "no-finish" else frames.ending(script.reason, counts)
-        await self._send_all(send, [opening, *called, *last])
+        await self._send_all(send, [opening, *last])
         return True
 
     async def _first_fault(self) -> float:
@@ -122,7 +121,7 @@ class PacedResponse(Response):
             await asyncio.Event().wait()
         due_s = self._start_s + late_s + (script.chunks[-1].at_s if script.chunks else 0.0)
         await asyncio.sleep(max(0.0, due_s - loop.time()))
-        counts = Counts(answer.input_tokens, script.tokens("thinking"), script.tokens("answer"))
+        counts = Counts(answer.input_tokens, script.tokens("thinking"), script.tokens("answer") + script.tokens("call"))
         body = answer.frames.whole(script, counts, finished=self._fault != "no-finish")
         told = body if self._fault != "bad-json" else body[: len(body) // 2]
         await send(self._start("application/json", len(told)))

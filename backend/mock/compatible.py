@@ -13,7 +13,7 @@ from backend.catalogue import ModelCard
 from backend.mock.call import Call, markers
 from backend.mock.pacing import Chunk
 from backend.mock.refusals import Refusal
-from backend.mock.scenarios import Script, ToolCall
+from backend.mock.scenarios import Script
 from backend.mock.wire import SSE, Counts, Reply, compact, encoded, quoted
 
 DONE = b"data: [DONE]\n\n"
@@ -54,22 +54,26 @@ def refused(refusal: Refusal, request_id: str, stream: bool) -> Reply:
     return Reply(refusal.status, "application/json", encoded(body))
 
 
-def tool_pieces(call: ToolCall, request_id: str) -> list[str]:
-    """JSON arrays for `tool_calls`: the name first, then the arguments in two pieces whose id is "", as captured."""
-    half = len(call.arguments) // 2
-    function: dict[str, object] = {"name": call.name, "arguments": ""}
-    pieces: list[dict[str, object]] = [{"index": 0, "id": f"call_{request_id[:8]}", "type": "function", "function": function}]
-    for part in (call.arguments[:half], call.arguments[half:]):
-        pieces.append({"index": 0, "id": "", "type": "function", "function": {"arguments": part}})
-    return [compact([piece]) for piece in pieces]
+def tool_piece(chunk: Chunk, request_id: str) -> str:
+    """A JSON array for `tool_calls`: the name first, then the arguments in pieces whose id is "", as captured."""
+    function: dict[str, object] = {"arguments": chunk.text} if chunk.opens is None else {"name": chunk.opens, "arguments": ""}
+    call_id = "" if chunk.opens is None else _call_id(request_id, chunk.call)
+    return compact([{"index": chunk.call, "id": call_id, "type": "function", "function": function}])
 
 
 LAST_TOOL_PIECE = '[{"index":0,"id":"","type":"function","function":{}}]'
 
 
-def whole_tool_call(call: ToolCall, request_id: str) -> str:
-    function = {"name": call.name, "arguments": call.arguments}
-    return compact([{"index": 0, "id": f"call_{request_id[:8]}", "type": "function", "function": function}])
+def _call_id(request_id: str, place: int) -> str:
+    return f"call_{request_id[:8]}{place or ''}"
+
+
+def whole_tool_calls(script: Script, request_id: str) -> str:
+    calls = [
+        {"index": n, "id": _call_id(request_id, n), "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+        for n, call in enumerate(script.calls)
+    ]
+    return compact(calls)
 
 
 class CompatibleFrames:
@@ -88,15 +92,14 @@ class CompatibleFrames:
         return self._delta('{"content":"","role":"assistant"}')
 
     def chunk(self, chunk: Chunk, counts: Counts) -> bytes:
+        if chunk.kind == "call":
+            return self._delta(f'{{"content":null,"tool_calls":{tool_piece(chunk, self._request_id)}}}')
         text = quoted(chunk.text)
         if not self._thinks:
             return self._delta(f'{{"content":{text}}}')
         if chunk.kind == "thinking":
             return self._delta(f'{{"content":null,"reasoning_content":{text}}}')
         return self._delta(f'{{"content":{text},"reasoning_content":null}}')
-
-    def tool_call(self, call: ToolCall, counts: Counts) -> list[bytes]:
-        return [self._delta(f'{{"content":null,"tool_calls":{piece}}}') for piece in tool_pieces(call, self._request_id)]
 
     def ending(self, reason: str, counts: Counts) -> list[bytes]:
         trace = ',"reasoning_content":null' if self._thinks else ""
@@ -122,7 +125,7 @@ class CompatibleFrames:
 
     def whole(self, script: Script, counts: Counts, *, finished: bool) -> bytes:
         reason = quoted(script.reason) if finished else "null"
-        calls = f',"tool_calls":{whole_tool_call(script.tool_call, self._request_id)}' if script.tool_call else ""
+        calls = f',"tool_calls":{whole_tool_calls(script, self._request_id)}' if script.calls else ""
         message = f'{{"role":"assistant","content":{quoted(script.text("answer"))}{calls}}}'
         choice = f'{{"message":{message},"finish_reason":{reason},"index":0,"logprobs":null}}'
         head = f'{{"choices":[{choice}],"object":"chat.completion","usage":{self._counted(counts)},'

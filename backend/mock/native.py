@@ -11,10 +11,10 @@ from typing import Any
 
 from backend.catalogue import ModelCard
 from backend.mock.call import Call, markers
-from backend.mock.compatible import LAST_TOOL_PIECE, tool_pieces, whole_tool_call
+from backend.mock.compatible import LAST_TOOL_PIECE, tool_piece, whole_tool_calls
 from backend.mock.pacing import Chunk
 from backend.mock.refusals import Refusal
-from backend.mock.scenarios import Script, ToolCall
+from backend.mock.scenarios import Script
 from backend.mock.wire import SSE, Counts, Reply, compact, encoded, quoted
 
 
@@ -85,6 +85,8 @@ class NativeFrames:
         return b""
 
     def chunk(self, chunk: Chunk, counts: Counts) -> bytes:
+        if chunk.kind == "call":
+            return self._frame(self._output("", "", "null", tool_piece(chunk, self._id)), counts)
         text = {"thinking": "", "answer": ""}
         if not self._incremental:
             self._told[chunk.kind] += chunk.text
@@ -92,9 +94,6 @@ class NativeFrames:
         else:
             text[chunk.kind] = chunk.text
         return self._frame(self._output(text["thinking"], text["answer"], "null"), counts)
-
-    def tool_call(self, call: ToolCall, counts: Counts) -> list[bytes]:
-        return [self._frame(self._output("", "", "null", piece), counts) for piece in tool_pieces(call, self._id)]
 
     def ending(self, reason: str, counts: Counts) -> list[bytes]:
         last = LAST_TOOL_PIECE if reason == "tool_calls" else None
@@ -118,7 +117,7 @@ class NativeFrames:
         reason = quoted(script.reason if finished else "null")
         content = quoted(script.text("answer"))
         if self._message:
-            extra = f',"tool_calls":{whole_tool_call(script.tool_call, self._id)}' if script.tool_call else ""
+            extra = f',"tool_calls":{whole_tool_calls(script, self._id)}' if script.calls else ""
             output = f'{{"choices":[{{"finish_reason":{reason},"message":{{"role":"assistant","content":{content}{extra}}}}}]}}'
         else:
             output = f'{{"text":{content},"finish_reason":{reason}}}'

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["thinking", "answer"]
+Kind = Literal["thinking", "answer", "call"]
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"\s*(?:[{_CJK}]|[^\s{_CJK}]{{1,12}})|\s+\Z")
@@ -30,12 +30,25 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one frame carries, due `at_s` seconds after the request."""
+    """What one frame carries, due `at_s` seconds after the request. Of a call, `text` is a part of its arguments; the frame that
+    opens it brings its name."""
 
     at_s: float
     kind: Kind
     text: str
     tokens: int
+    call: int = 0
+    opens: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of the answer: its pieces are sent in order. `name` is a call's, `call` its place among the calls."""
+
+    kind: Kind
+    pieces: Sequence[str]
+    call: int = 0
+    name: str | None = None
 
 
 def tokens(text: str) -> list[str]:
@@ -47,16 +60,19 @@ def count(text: str) -> int:
     return sum(1 for _ in _TOKEN.finditer(text))
 
 
-def paced(thinking: Sequence[str], answer: Sequence[str], pace: Pace, rng: random.Random) -> Iterator[Chunk]:
+def paced(parts: Sequence[Part], pace: Pace, rng: random.Random) -> Iterator[Chunk]:
     """Chunks in order, due on one clock: token n (from 0) is due at `first_token_s` + n / rate, so pace never drifts."""
     sent = 0
-    for kind, pieces in (("thinking", thinking), ("answer", answer)):
+    for part in parts:
         place = 0
-        while place < len(pieces):
+        if part.name is not None:  # the name is a token too
+            yield Chunk(pace.first_token_s + sent / pace.tokens_per_s, part.kind, "", 1, part.call, part.name)
+            sent += 1
+        while place < len(part.pieces):
             size = rng.randint(1, 2 * pace.chunk_tokens - 1) if pace.chunk_tokens > 1 else 1
-            part = pieces[place : place + size]
-            late = rng.uniform(-pace.jitter, pace.jitter) * len(part) if pace.jitter else 0.0
+            pieces = part.pieces[place : place + size]
+            late = rng.uniform(-pace.jitter, pace.jitter) * len(pieces) if pace.jitter else 0.0
             at_s = pace.first_token_s + max(0.0, sent + late) / pace.tokens_per_s
-            yield Chunk(at_s, kind, "".join(part), len(part))  # type: ignore[arg-type]
-            place += len(part)
-            sent += len(part)
+            yield Chunk(at_s, part.kind, "".join(pieces), len(pieces), part.call)
+            place += len(pieces)
+            sent += len(pieces)

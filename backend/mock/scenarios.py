@@ -5,8 +5,8 @@ system prompt, or by words in that turn, and recordings.
     [[words:N]]         an answer of N tokens         [[think:N]]         a trace of N tokens (where the model thinks)
     [[rate:R]]          R tokens a second             [[first:S]]         first token after S seconds
     [[chunk:N]]         N tokens a frame on average   [[style:NAME]]      how /v1 sends the trace (config.SERVER_STYLES)
-    [[echo]]            the request body as received  [[tool]]            calls the request's first tool, or [[tool:NAME]]
-    [[fault:NAME]]      see faults.py
+    [[echo]]            the request body as received  [[fault:NAME]]      see faults.py
+    [[tool]]            calls the request's first tool; see calls.py for more
 
 A name that is not known is answered with those that are. Knows no wire format and no clock.
 """
@@ -22,8 +22,9 @@ from itertools import cycle, islice
 from backend.catalogue import ModelCard
 from backend.mock import texts
 from backend.mock.call import Call, text_of
+from backend.mock.calls import ToolCall, as_text, calls_of, in_text, sample
 from backend.mock.config import MockConfig
-from backend.mock.pacing import Chunk, Kind, Pace, paced, tokens
+from backend.mock.pacing import Chunk, Kind, Pace, Part, paced, tokens
 from backend.recording import Recording
 from backend.types import FinishReason, TextDelta, ThinkingDelta
 
@@ -42,20 +43,12 @@ MOST_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A call of one of the request's tools; `arguments` is JSON text."""
-
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
 class Script:
-    """One answer, ready to be sent: chunks in order of `at_s`, then the tool call, then the reason."""
+    """One answer, ready to be sent: chunks in order of `at_s`, then the reason. `calls` are those that the chunks hold in parts."""
 
     chunks: Sequence[Chunk]
     reason: FinishReason
-    tool_call: ToolCall | None = None
+    calls: Sequence[ToolCall] = ()
 
     def text(self, kind: Kind) -> str:
         return "".join(c.text for c in self.chunks if c.kind == kind)
@@ -69,7 +62,7 @@ def compose(call: Call, card: ModelCard, config: MockConfig, recordings: Mapping
     thinks, marked = call.thinks(card), call.markers
     recording = recordings.get(marked.get("recording", ""))
     recorded = _replayed(recording, thinks) if recording is not None else []
-    tool_call = _tool_call(call)
+    wanted = calls_of(call)
     if recording is not None:
         trace, said = ([t for c in recorded if c.kind == kind for t in tokens(c.text)] for kind in ("thinking", "answer"))
     else:
@@ -80,7 +73,9 @@ def compose(call: Call, card: ModelCard, config: MockConfig, recordings: Mapping
     if "words" in marked:
         said = _filled(_number(marked["words"], 0))
     uncut = len(trace), len(said)
-    trace, said, reason = _limited(call, trace, [] if tool_call else said)
+    if wanted:
+        said = tokens(as_text(wanted)) if in_text(call) else []
+    trace, said, reason = _limited(call, trace, said)
     if recorded and not marked.keys() & {"rate", "think", "words"} and (len(trace), len(said)) == uncut:
         return Script(recorded, reason)
     pace = Pace(
@@ -89,7 +84,11 @@ def compose(call: Call, card: ModelCard, config: MockConfig, recordings: Mapping
         jitter=config.jitter,
         chunk_tokens=max(1, int(_number(marked.get("chunk"), config.chunk_tokens))),
     )
-    return Script(list(paced(trace, said, pace, rng)), "tool_calls" if tool_call else reason, tool_call)
+    parts = [Part("thinking", trace), Part("answer", said)]
+    if wanted and not in_text(call):
+        reason = "tool_calls"
+        parts += [Part("call", tokens(one.arguments), n, one.name) for n, one in enumerate(wanted)]
+    return Script(list(paced(parts, pace, rng)), reason, [] if in_text(call) else wanted)
 
 
 def _texts(call: Call, recordings: Mapping[str, Recording]) -> tuple[str, str]:
@@ -97,7 +96,7 @@ def _texts(call: Call, recordings: Mapping[str, Recording]) -> tuple[str, str]:
     if "echo" in marked:
         return texts.SHORT_THOUGHT, f"```json\n{json.dumps(call.body, ensure_ascii=False, indent=2)}\n```\n"
     if _asks_for_json(call):
-        return "", json.dumps({"emulated": True, "prompt": prompt}, ensure_ascii=False)
+        return "", json.dumps(_json_answer(call, prompt), ensure_ascii=False)
     wanted = marked.get("scenario")
     if wanted is None and "recording" not in marked:
         wanted = next((name for word, name in KEYWORDS.items() if word in prompt.casefold()), None)
@@ -113,26 +112,11 @@ def _texts(call: Call, recordings: Mapping[str, Recording]) -> tuple[str, str]:
     return texts.THOUGHT.format(prompt=short), texts.ANSWER.format(prompt=short, model=call.model, turns=turns)
 
 
-def _tool_call(call: Call) -> ToolCall | None:
-    tools = call.parameters.get("tools")
-    if "tool" not in call.markers or not isinstance(tools, list) or call.messages[-1].get("role") == "tool":
-        return None
-    functions = [t["function"] for t in tools if isinstance(t, dict) and isinstance(t.get("function"), dict)]
-    wanted = call.markers["tool"]
-    chosen = next((f for f in functions if wanted in ("", f.get("name"))), None)
-    if chosen is None:
-        return None
-    schema = chosen.get("parameters")
-    properties = schema.get("properties") if isinstance(schema, dict) else None
-    names = properties if isinstance(properties, dict) else {}
-    arguments = {name: _sample(kind) for name, kind in names.items()}
-    return ToolCall(str(chosen.get("name")), json.dumps(arguments, ensure_ascii=False))
-
-
-def _sample(schema: object) -> object:
-    """A value of the kind that a JSON schema asks for."""
-    kind = schema.get("type") if isinstance(schema, dict) else None
-    return {"integer": 3, "number": 2.5, "boolean": True, "array": [], "object": {}}.get(str(kind), "Paris")
+def _json_answer(call: Call, prompt: str) -> object:
+    """What fits the schema that was asked for; without one, an object that says what it is."""
+    wanted = call.parameters["response_format"].get("json_schema")
+    schema = wanted.get("schema") if isinstance(wanted, dict) else None
+    return {"emulated": True, "prompt": prompt} if schema is None else sample(schema)
 
 
 def _asks_for_json(call: Call) -> bool:

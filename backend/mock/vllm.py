@@ -14,11 +14,11 @@ from typing import Any
 from backend.catalogue import ModelCard
 from backend.mock import compatible
 from backend.mock.call import Call
-from backend.mock.compatible import DONE, tool_pieces, wants_usage, whole_tool_call
+from backend.mock.compatible import DONE, tool_piece, wants_usage, whole_tool_calls
 from backend.mock.config import SERVER_STYLES, ServerStyle
 from backend.mock.pacing import Chunk
 from backend.mock.refusals import Refusal
-from backend.mock.scenarios import Script, ToolCall
+from backend.mock.scenarios import Script
 from backend.mock.wire import Counts, Reply, compact, encoded, quoted
 
 UNLISTED = ModelCard(
@@ -94,15 +94,14 @@ class VllmFrames:
         return self._delta('{"role":"assistant","content":""}')
 
     def chunk(self, chunk: Chunk, counts: Counts) -> bytes:
+        if chunk.kind == "call":
+            return self._delta(f'{{"tool_calls":{tool_piece(chunk, self._request_id)}}}')
         if chunk.kind == "thinking" and self._style != "inline":
             return self._delta(f'{{"{self._style}":{quoted(chunk.text)}}}')
         text = chunk.text
         if chunk.kind == "answer" and self._open and self._style == "inline":
             self._open, text = False, f"\n</think>\n\n{text}"
         return self._delta(f'{{"content":{quoted(text)}}}')
-
-    def tool_call(self, call: ToolCall, counts: Counts) -> list[bytes]:
-        return [self._delta(f'{{"tool_calls":{piece}}}') for piece in tool_pieces(call, self._request_id)]
 
     def ending(self, reason: str, counts: Counts) -> list[bytes]:
         choice = f'{{"index":0,"delta":{{"content":""}},"logprobs":null,"finish_reason":"{reason}","stop_reason":null}}'
@@ -130,7 +129,7 @@ class VllmFrames:
             answer = f"{thinking}\n</think>\n\n{answer}" if thinking and answer else thinking + answer
         elif self._open:
             trace = f',"{self._style}":{quoted(thinking)}'
-        calls = f',"tool_calls":{whole_tool_call(script.tool_call, self._request_id)}' if script.tool_call else ""
+        calls = f',"tool_calls":{whole_tool_calls(script, self._request_id)}' if script.calls else ""
         message = f'{{"role":"assistant","content":{quoted(answer)}{trace}{calls}}}'
         reason = quoted(script.reason) if finished else "null"
         choice = f'{{"index":0,"message":{message},"logprobs":null,"finish_reason":{reason},"stop_reason":null}}'

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from backend.mock.pacing import Chunk
 from backend.mock.refusals import Refusal
-from backend.mock.scenarios import Script, ToolCall
+from backend.mock.scenarios import Script
 
 quoted = json.JSONEncoder(ensure_ascii=False).encode
 SSE = "text/event-stream;charset=UTF-8"
@@ -60,8 +60,6 @@ class Framer(Protocol):
     def opening(self) -> bytes: ...
 
     def chunk(self, chunk: Chunk, counts: Counts) -> bytes: ...
-
-    def tool_call(self, call: ToolCall, counts: Counts) -> list[bytes]: ...
 
     def ending(self, reason: str, counts: Counts) -> list[bytes]:
         """Finish reason, usage, terminator."""

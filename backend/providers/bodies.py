@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from backend.catalogue import Capabilities
-from backend.types import ChatRequest, Message
+from backend.tool_calls import tool_json
+from backend.types import AnswerFormat, ChatRequest, Message, ToolCall, Tools
 
 
 def compatible_body(request: ChatRequest, capabilities: Capabilities) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def compatible_body(request: ChatRequest, capabilities: Capabilities) -> dict[st
         "stream_options": {"include_usage": True},
     }
     body |= _parameters(request, capabilities)
+    body |= _asked_for(request)
     switch = _enable_thinking(request, capabilities)
     if switch is not None:
         body |= {"enable_thinking": switch} if dashscope else {"chat_template_kwargs": {"enable_thinking": switch}}
@@ -31,7 +33,12 @@ def compatible_body(request: ChatRequest, capabilities: Capabilities) -> dict[st
 
 def native_body(request: ChatRequest, capabilities: Capabilities) -> dict[str, Any]:
     """DashScope's `.../text-generation/generation`; streaming is switched on by a header, not in the body."""
-    parameters: dict[str, Any] = {"result_format": "message", "incremental_output": True, **_parameters(request, capabilities)}
+    parameters: dict[str, Any] = {
+        "result_format": "message",
+        "incremental_output": True,
+        **_parameters(request, capabilities),
+        **_asked_for(request),
+    }
     switch = _enable_thinking(request, capabilities)
     if switch is not None:
         parameters["enable_thinking"] = switch
@@ -59,7 +66,48 @@ def _message(message: Message, *, resend: bool, dashscope: bool) -> dict[str, An
     content = message.content
     if resend and message.thinking and not dashscope:
         content = f"<think>\n{message.thinking}\n</think>\n\n{content}"
-    return {"role": message.role, "content": _sendable(content)}
+    out: dict[str, Any] = {"role": message.role, "content": _sendable(content)}
+    if message.calls:
+        out["tool_calls"] = [_call(call) for call in message.calls]
+    if message.answers is not None:
+        out["tool_call_id"] = message.answers
+    return out
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _sendable(call.arguments)}}
+
+
+def _asked_for(request: ChatRequest) -> dict[str, Any]:
+    """Tools, an answer's format, log-probabilities: named alike by both protocols."""
+    out: dict[str, Any] = {}
+    if request.tools is not None:
+        out |= _tools(request.tools)
+    if request.format is not None:
+        out["response_format"] = _format(request.format)
+    if request.detail is not None:
+        out |= {"logprobs": True, "top_logprobs": request.detail.alternatives}
+    return out
+
+
+def _tools(tools: Tools) -> dict[str, Any]:
+    out: dict[str, Any] = {"tools": [tool_json(tool) for tool in tools.offered]}
+    if tools.choice == "named":
+        out["tool_choice"] = {"type": "function", "function": {"name": tools.name}}
+    elif tools.choice != "auto":
+        out["tool_choice"] = tools.choice
+    if tools.parallel is not None:
+        out["parallel_tool_calls"] = tools.parallel
+    return out
+
+
+def _format(wanted: AnswerFormat) -> dict[str, Any]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    told: dict[str, Any] = {"name": wanted.name, "schema": dict(wanted.schema)}
+    if wanted.strict is not None:
+        told["strict"] = wanted.strict
+    return {"type": "json_schema", "json_schema": told}
 
 
 def _sendable(text: str) -> str:

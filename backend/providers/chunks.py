@@ -1,15 +1,18 @@
 """Chunks of an OpenAI-compatible stream, as plain dicts, to events. Knows no transport and no errors.
 
 A trace comes in `reasoning_content` (DashScope, vLLM, SGLang, llama.cpp), in `reasoning` (newer vLLM, Ollama, OpenRouter), or,
-from a server without a reasoning parser, inside the text.
+from a server without a reasoning parser, inside the text. Calls come in `tool_calls`, or, from a server without a tool parser,
+inside the text as well.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from backend.reasoning import ReasoningSplitter
-from backend.types import Event, Finished, FinishReason, ThinkingDelta, ToolCallDelta, Usage
+from backend.tool_calls import CallSplitter
+from backend.types import Event, Finished, FinishReason, TextDelta, ThinkingDelta, TokenDetail, ToolCallDelta, Usage
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
@@ -21,11 +24,12 @@ class ChunkReader:
 
     Elsewhere the first delta decides: a reasoning field shows that the server splits, text from a model that is known to think
     is its raw output. A server that splits and sends no trace at all from such a model looks the same as raw text; the answer
-    then counts as thinking, which is the rarer of the two.
+    then counts as thinking, which is the rarer of the two. `calls_in_text`: calls are looked for in the text.
     """
 
-    def __init__(self, thinks: bool | None, *, service_splits: bool) -> None:
+    def __init__(self, thinks: bool | None, *, service_splits: bool, calls_in_text: bool = False) -> None:
         self._thinks = thinks
+        self._calls = CallSplitter() if calls_in_text else None
         self._splitter = ReasoningSplitter(False if service_splits else thinks)
         self._service_splits = service_splits
         self._reason: FinishReason | None = None
@@ -47,9 +51,14 @@ class ChunkReader:
                     self._service_splits, self._splitter = True, ReasoningSplitter(False)
                 events.append(ThinkingDelta(_text(thinking)))
             if text := delta.get("content"):
-                events += self._splitter.feed(_text(text))
+                events += self._without_calls(self._splitter.feed(_text(text)))
             for place, call in enumerate(delta.get("tool_calls") or ()):
+                if self._calls:  # the server takes them out itself
+                    events += self._calls.close()
+                    self._calls = None
                 events.append(tool_call(call, place))
+            if told := choice.get("logprobs"):
+                events[:0] = [token_detail(token) for token in told.get("content") or ()]
             if (reason := choice.get("finish_reason")) and reason != "null":
                 self._reason = _REASONS.get(reason, "unknown")
         if events:
@@ -58,11 +67,20 @@ class ChunkReader:
 
     def rest(self) -> list[Event]:
         """What was held back, at the end of the stream."""
-        return [*self._splitter.close()]
+        held = self._without_calls(self._splitter.close())
+        return held + (self._calls.close() if self._calls else [])
 
     def finished(self) -> Finished | None:
         """The last event; `None` where no finish reason came."""
+        if self._reason == "stop" and self._calls and self._calls.found:
+            self._reason = "tool_calls"
         return None if self._reason is None else Finished(self._reason, self._usage, request_id=self.request_id)
+
+    def _without_calls(self, deltas: Sequence[Event]) -> list[Event]:
+        calls = self._calls
+        if calls is None:
+            return [*deltas]
+        return [piece for delta in deltas for piece in (calls.feed(delta.text) if isinstance(delta, TextDelta) else [delta])]
 
 
 def tool_call(call: dict[str, Any], place: int) -> ToolCallDelta:
@@ -72,6 +90,12 @@ def tool_call(call: dict[str, Any], place: int) -> ToolCallDelta:
     return ToolCallDelta(
         place if index is None else index, call.get("id") or None, function.get("name") or None, function.get("arguments") or ""
     )
+
+
+def token_detail(token: dict[str, Any]) -> TokenDetail:
+    """An entry of OpenAI's `logprobs.content`."""
+    others = tuple((str(t["token"]), float(t["logprob"])) for t in token.get("top_logprobs") or ())
+    return TokenDetail(str(token["token"]), float(token["logprob"]), others)
 
 
 def _text(value: Any) -> str:

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from backend.catalogue import Capabilities, catalogue
 from backend.errors import AuthError, BackendError, ProtocolError, StreamBroken, TimedOut, Unavailable
 from backend.providers.bodies import native_body
-from backend.providers.chunks import tool_call
+from backend.providers.chunks import token_detail, tool_call
 from backend.providers.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, key_text, quoted, shown_address
 from backend.providers.dashscope_errors import dashscope_error
 from backend.types import ChatRequest, Event, Finished, FinishReason, Started, TextDelta, ThinkingDelta, Usage
@@ -125,6 +125,8 @@ class _Frames:
                 events.append(ThinkingDelta(thinking, self.usage.reasoning_tokens))
             if text := message.get("content"):
                 events.append(TextDelta(text))
+            told = choice.get("logprobs") or {}
+            events[:0] = [token_detail(token) for token in told.get("content") or ()]
             events += [tool_call(call, place) for place, call in enumerate(message.get("tool_calls") or ())]
             reason = choice.get("finish_reason")
             if reason and reason != "null":

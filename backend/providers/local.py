@@ -14,7 +14,7 @@ from backend.catalogue import Capabilities, catalogue
 from backend.errors import BackendError, LocalModelError
 from backend.local import demo, hub, tiny, zero_gpu
 from backend.local.engine import Engine
-from backend.local.facts import Facts, read_facts, sampling_of
+from backend.local.facts import Facts, read_facts, sampling_of, takes_tools
 from backend.local.model import LoadedModel
 from backend.local.names import DEMO, FOUR_BIT, parse
 from backend.local.progress import Report, unheard
@@ -71,6 +71,7 @@ class LocalProvider:
             context_tokens=facts.context_tokens,
             thinking=None if facts.thinking == "unknown" else facts.thinking,
             drafts=facts.drafts,
+            tools=facts.tools,
             sampling=facts.sampling,
         )
 
@@ -161,7 +162,8 @@ class LocalProvider:
 
 def _facts_of(loaded: LoadedModel) -> Facts:
     sampling = sampling_of(loaded.model.generation_config.to_diff_dict())
-    return Facts(loaded.context_tokens, loaded.thinking, loaded.network.drafts, sampling)
+    tools = takes_tools(loaded.tokenizer.get_chat_template())
+    return Facts(loaded.context_tokens, loaded.thinking, loaded.network.drafts, tools, sampling)
 
 
 def _release() -> None:

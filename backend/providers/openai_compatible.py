@@ -109,7 +109,9 @@ class OpenAICompatibleProvider:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         yield Started(request.model)
         capabilities = self._capabilities(request.model)
-        reader = ChunkReader(capabilities.thinks(request.parameters), service_splits=self._engine == "dashscope")
+        hosted = self._engine == "dashscope"
+        offered = request.tools is not None and request.tools.choice != "none"
+        reader = ChunkReader(capabilities.thinks(request.parameters), service_splits=hosted, calls_in_text=offered and not hosted)
         body = compatible_body(request, capabilities)
         while True:
             body = {name: value for name, value in body.items() if name not in self._unknown}

@@ -8,7 +8,8 @@ from datetime import date
 import pytest
 from pydantic import ValidationError
 
-from backend.catalogue import NUMERIC_PARAMETERS, Catalogue, ModelCard, catalogue, check
+from backend.catalogue import Catalogue, ModelCard, catalogue
+from backend.checking import NUMERIC_PARAMETERS, check
 from backend.errors import BadInput
 from backend.settings import REGION_HOSTS
 from backend.types import ChatRequest, GenerationParameters, Message, Usage

@@ -9,7 +9,8 @@ import gradio as gr
 import pytest
 
 from backend import BadInput, ChatRequest, Message
-from backend.catalogue import catalogue, check
+from backend.catalogue import catalogue
+from backend.checking import check
 from ui import parameters
 from ui.parameters import BUILT_IN_PRESETS, LOWEST, SLIDERS, Panel, build, choices_from, for_model
 from ui.text import WORDS as W

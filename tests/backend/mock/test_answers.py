@@ -13,7 +13,7 @@ from backend.errors import ConfigError
 from backend.mock import compatible
 from backend.mock.config import MockConfig
 from backend.mock.faults import Fault, Faults, parse
-from backend.mock.pacing import Pace, paced, tokens
+from backend.mock.pacing import Pace, Part, paced, tokens
 from backend.mock.scenarios import SCENARIOS, compose
 from backend.mock.server import create_app
 from backend.recording import load
@@ -38,7 +38,7 @@ def test_tokens_give_the_text_when_joined(text):
 
 def test_pace_holds_on_one_clock_whatever_the_jitter():
     pieces = ["x"] * 1000
-    chunks = list(paced(pieces, pieces, Pace(0.5, 100.0, 0.3, 3), random.Random(2)))
+    chunks = list(paced([Part("thinking", pieces), Part("answer", pieces)], Pace(0.5, 100.0, 0.3, 3), random.Random(2)))
     assert sum(c.tokens for c in chunks) == 2000 and {c.kind for c in chunks} == {"thinking", "answer"}
     done = 0
     for chunk in chunks:

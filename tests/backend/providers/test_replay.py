@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from backend.catalogue import ASSETS, check
+from backend.catalogue import ASSETS
+from backend.checking import check
 from backend.errors import BadInput, StreamBroken, UnknownModel
 from backend.pipeline import Pipeline, Route
 from backend.provider import ListsModels
