@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.api.app import PATHS as HTTP_PATHS
+from backend.api.app import HttpApi
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
 from backend.chat import Chat, Choices, node_of, parameters_from, save_runs
@@ -54,6 +56,8 @@ from backend.warmup import warm_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from starlette.types import ASGIApp
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +116,10 @@ class Backend:
             self._judge = ModelJudge(chat, VoteStore(chat.history.database))
         return self._judge
 
+    def http_api(self) -> ASGIApp:
+        """Answers what stands under `HTTP_PATHS`."""
+        return HttpApi(self.settings, self.engines).asgi()
+
     async def first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
         """What the page shows first: models, the selected one, what it can do. Falls back to the demo where that one is unknown."""
         choices = await self.engines.choices(Access())
@@ -145,6 +153,7 @@ class Backend:
 __all__ = [
     "BAD",
     "FIGURES",
+    "HTTP_PATHS",
     "MOST_BYTES",
     "MOST_PANES",
     "MOST_SEEDS",

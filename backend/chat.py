@@ -15,11 +15,11 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from backend.attachments import Attachment, as_prompt
+from backend.audit import Audited
 from backend.checking import check
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput
 from backend.history import AnswerError, AnswerUpdate, Conversation, Exchange, History, Node, NodeStatus, new_id
-from backend.pipeline import Pipeline
 from backend.provider import HasRegion, Provider
 from backend.run import Run
 from backend.runs import Runs
@@ -132,7 +132,7 @@ class Chat:
         *,
         continue_last: bool = False,
         counted: bool = True,
-    ) -> tuple[ChatRequest, Pipeline]:
+    ) -> tuple[ChatRequest, Audited]:
         """The checked request with its seed, and the way to its engine; raises what is wrong before anything is stored or sent.
 
         What runs in the background is not `counted` among a visitor's answers: it has limits of its own."""

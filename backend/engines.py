@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from backend.audit import Audit, Audited
 from backend.catalogue import ASSETS, Capabilities, Catalogue
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
 from backend.local import tiny
@@ -58,10 +59,11 @@ class Engines:
     catalogue: Catalogue
     _providers: OrderedDict[tuple[str, ...], Provider] = field(default_factory=OrderedDict)
     _evicted: list[Provider] = field(default_factory=list)
+    audit: Audit = field(default_factory=Audit)
 
-    async def pipeline(self, name: str, access: Access) -> Pipeline:
+    async def pipeline(self, name: str, access: Access) -> Audited:
         """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address)."""
-        return Pipeline(await self.routes(name, access))
+        return self.audit.watch(name, Pipeline(await self.routes(name, access)))
 
     async def routes(self, name: str, access: Access) -> list[Route]:
         engine, _, model = name.partition(":")

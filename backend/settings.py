@@ -64,6 +64,7 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("data_dir", "PLAYGROUND_DATA_DIR"),
     )
     database_url: str | None = Field(default=None, validation_alias=AliasChoices("database_url", "PLAYGROUND_DATABASE_URL"))
+    api_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("api_token", "PLAYGROUND_API_TOKEN"))
     public: bool = Field(default_factory=lambda: "SPACE_ID" in os.environ, validation_alias=AliasChoices("public", "PLAYGROUND_PUBLIC"))
     demo: bool = True
 

@@ -8,9 +8,10 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from backend import Backend, Capabilities, ModelChoice
+from backend import HTTP_PATHS, Backend, Capabilities, ModelChoice
 from ui import layout, theme
 from ui.answers import Answers
+from ui.beside import BesideThePage
 from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.compare.asking import Asking
@@ -203,11 +204,12 @@ def _bind_background(demo: gr.Blocks, page: Page, tab: CompareTab) -> None:
 
 def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
     """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
+    api = Middleware(BesideThePage, app_beside=backend.http_api(), paths=HTTP_PATHS)
     headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
     _, address, _ = demo.launch(
         server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(),
         max_threads=100, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
-        prevent_thread_lock=True, share=False, app_kwargs={"middleware": [headers], "docs_url": None, "openapi_url": None},
+        prevent_thread_lock=True, share=False, app_kwargs={"middleware": [api, headers], "docs_url": None, "openapi_url": None},
     )  # fmt: skip
     if block:
         demo.block_thread()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from backend.local.tiny import FOLDER
 from backend.local.tiny.problems import TASKS, make
 from backend.local.tiny.wording import WORDING
 
@@ -29,17 +30,8 @@ _SAMPLE = 40_000
 # A digit; a Chinese character; a word with its space; marks with the spaces around them; line breaks; spaces.
 _PIECES = r"[0-9]|\p{Han}| ?[\p{L}\p{M}&&[^\p{Han}]]+| ?[^\s\p{L}0-9]+ ?|\n+| +"
 
-TEMPLATE = """{%- for message in messages %}
-    {%- if message.role == 'assistant' %}
-        {{- '<|im_start|>assistant\\n' + message.content.split('</think>')[-1].lstrip('\\n') + '<|im_end|>\\n' }}
-    {%- else %}
-        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|im_start|>assistant\\n<think>\\n' }}
-{%- endif %}"""
-"""As Qwen3's thinking checkpoints: earlier traces are dropped, the new one is opened in the prompt."""
+TEMPLATE = (FOLDER / "chat_template.jinja").read_text(encoding="utf-8")
+"""As Qwen3's thinking checkpoints: earlier traces are dropped, the new one is opened in the prompt; tools as Qwen3-Next has them."""
 
 
 def build(seed: int) -> PreTrainedTokenizerFast:

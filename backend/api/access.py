@@ -1,0 +1,66 @@
+"""Who may call the HTTP API: the holder of `PLAYGROUND_API_TOKEN`; without one, programs on this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+from starlette.types import Scope
+
+from backend.api.errors import ApiError
+
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+def check_access(scope: Scope, headers: Mapping[str, str], token: SecretStr | None, *, public: bool) -> None:
+    """Raises `ApiError` 401 or 403."""
+    if token is not None:
+        _check_token(headers.get("authorization", ""), token.get_secret_value())
+    elif public or not _is_loopback(scope):
+        raise ApiError(
+            403,
+            "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.",
+            "permission_error",
+            "api_closed",
+        )
+    else:
+        _check_no_web_page(headers)
+
+
+def _check_token(given: str, token: str) -> None:
+    scheme, _, key = given.partition(" ")
+    if not given:
+        message = "This API asks for its token: send the header Authorization: Bearer TOKEN."
+        raise ApiError(401, message, "authentication_error", "missing_api_key", headers={"www-authenticate": "Bearer"})
+    if scheme.casefold() != "bearer" or not secrets.compare_digest(key.strip().encode("utf-8", "replace"), token.encode()):
+        message = "The token is wrong. It is the value of PLAYGROUND_API_TOKEN on this host."
+        raise ApiError(401, message, "authentication_error", "invalid_api_key", headers={"www-authenticate": "Bearer"})
+
+
+def _is_loopback(scope: Scope) -> bool:
+    client = scope.get("client")
+    try:
+        return client is not None and ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_no_web_page(headers: Mapping[str, str]) -> None:
+    """A page from anywhere can have a browser here call this machine, by its address or a name that points to it: both are refused."""
+    hosts = [headers.get("host", "")]
+    if "origin" in headers:
+        hosts.append(urlsplit(headers["origin"]).netloc)
+    if not all(_host_name(host) in _LOCAL_NAMES for host in hosts):
+        raise ApiError(
+            403, "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.", "permission_error", "api_closed"
+        )
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,205 @@
+"""The routes of the HTTP API, as one ASGI app that the page's server hands their paths to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from backend.api.access import check_access
+from backend.api.answers import ChatFrames, CompletionFrames, chat_body, completion_body, new_answer_id
+from backend.api.bodies import ChatBody, CompletionBody
+from backend.api.errors import ApiError
+from backend.api.requests import Asked, chat_request, completion_request
+from backend.api.serving import Job, Streamed, Whole, told
+from backend.checking import check
+from backend.engines import Access, Engines
+from backend.errors import BackendError
+from backend.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 10 * 2**20  # of a body: a prompt of the longest context is far smaller
+MOST_AT_ONCE = 256
+PATHS = ("/v1", "/healthz", "/metrics")
+Body = TypeVar("Body", bound=BaseModel)
+Handler = Callable[[Request, str], Awaitable[Response]]
+
+
+class HttpApi:
+    """Holds what outlives a request. Nobody's chats are touched: callers have no history here."""
+
+    def __init__(self, settings: Settings, engines: Engines) -> None:
+        self._settings, self._engines = settings, engines
+        self._active = 0
+        self._started_at = int(time.time())
+
+    # ---- answers
+    async def chat(self, request: Request, request_id: str) -> Response:
+        body = await _read(request, ChatBody)
+        capabilities = await self._engines.capabilities(body.model, Access())
+        asked = chat_request(body, capabilities)
+        check(asked.request, capabilities)
+        job = await self._job(body.model, asked, request_id)
+        answer_id = new_answer_id("chatcmpl")
+        if asked.stream:
+            return Streamed(job, ChatFrames(answer_id, body.model, include_usage=asked.include_usage, choices=asked.choices))
+        return Whole(job, partial(chat_body, answer_id, body.model))
+
+    async def completion(self, request: Request, request_id: str) -> Response:
+        body = await _read(request, CompletionBody)
+        capabilities = await self._engines.capabilities(body.model, Access())
+        asked = completion_request(body, capabilities)
+        check(asked.request, capabilities)
+        job = await self._job(body.model, asked, request_id)
+        answer_id = new_answer_id("cmpl")
+        if asked.stream:
+            return Streamed(job, CompletionFrames(answer_id, body.model, include_usage=asked.include_usage))
+        return Whole(job, partial(completion_body, answer_id, body.model))
+
+    async def _job(self, model: str, asked: Asked, request_id: str) -> Job:
+        provider = await self._engines.pipeline(model, Access())
+        if self._active + asked.choices > MOST_AT_ONCE:
+            message = f"{MOST_AT_ONCE} answers are being written at once, which is as many as this host takes."
+            raise ApiError(429, message, "rate_limit_error", "rate_limit_exceeded", headers={"retry-after": "1"})
+        self._active += asked.choices
+        headers = {"x-request-id": request_id}
+        if asked.ignored:
+            headers["x-ignored-parameters"] = ", ".join(asked.ignored).encode("ascii", "replace").decode()[:1000]
+        return Job(provider, asked.request, asked.choices, partial(self._release, asked.choices), headers)
+
+    def _release(self, choices: int) -> None:
+        self._active -= choices
+
+    # ---- what there is
+    async def models(self, request: Request, request_id: str) -> Response:
+        listed = [await self._model(choice.name) for choice in await self._engines.choices(Access()) if choice.ready]
+        return _json({"object": "list", "data": listed}, request_id)
+
+    async def model(self, request: Request, request_id: str) -> Response:
+        return _json(await self._model(request.path_params["name"]), request_id)
+
+    async def _model(self, name: str) -> dict[str, Any]:
+        """OpenAI's four fields, and what its callers have to look up elsewhere."""
+        found = await self._engines.capabilities(name, Access())
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._started_at,
+            "owned_by": name.partition(":")[0],
+            "title": found.title,
+            "context_tokens": found.context_tokens,
+            "max_output_tokens": found.max_output_tokens,
+            "thinking": found.thinking,
+            "tools": found.takes_tools,
+            "response_formats": list(found.formats),
+            "parameters": {n: {"min": s.min, "max": s.max, "default": s.default} for n, s in found.parameters.items()},
+        }
+
+    async def embeddings(self, request: Request, request_id: str) -> Response:
+        raise ApiError(404, "There are no embeddings here: the models of this app write text.", code="not_found")
+
+    async def metrics(self, request: Request, request_id: str) -> Response:
+        return Response(self._engines.audit.prometheus(), media_type="text/plain; version=0.0.4")
+
+    # ---- the frame around all of them
+    def asgi(self) -> ASGIApp:
+        """The app. Whatever goes wrong in it is answered in OpenAI's shape."""
+
+        def guarded(path: str, handler: Handler, method: str = "GET") -> Route:
+            return Route(path, partial(self._guarded, handler), methods=[method])
+
+        async def healthz(request: Request) -> Response:
+            return _json({"status": "ok"}, _new_request_id())
+
+        async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+            answer = await self._guarded(_unknown_path, Request(scope, receive))
+            await answer(scope, receive, send)
+
+        routes = [
+            guarded("/v1/chat/completions", self.chat, "POST"),
+            guarded("/v1/completions", self.completion, "POST"),
+            guarded("/v1/embeddings", self.embeddings, "POST"),
+            guarded("/v1/models", self.models),
+            guarded("/v1/models/{name:path}", self.model),
+            guarded("/metrics", self.metrics),
+            Route("/healthz", healthz),
+        ]
+        app = Starlette(routes=routes, exception_handlers={405: self._wrong_method})
+        app.router.default = unknown
+        return app
+
+    async def _guarded(self, handler: Handler, request: Request) -> Response:
+        request_id = _new_request_id()
+        try:
+            check_access(request.scope, request.headers, self._settings.api_token, public=self._settings.public)
+            return await handler(request, request_id)
+        except (ApiError, BackendError) as error:
+            return _refused(told(error), request_id)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception as error:
+            return _refused(told(error), request_id)
+
+    async def _wrong_method(self, request: Request, error: Exception) -> Response:
+        message = f"{request.url.path} does not take {request.method}."
+        return _refused(ApiError(405, message, code="method_not_allowed", headers=getattr(error, "headers", None) or {}), _new_request_id())
+
+
+async def _unknown_path(request: Request, request_id: str) -> Response:
+    raise ApiError(404, f"There is no {request.url.path} here.", code="not_found")
+
+
+def _new_request_id() -> str:
+    return f"req_{secrets.token_hex(12)}"
+
+
+def _json(data: object, request_id: str) -> Response:
+    body = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")
+    return Response(body, media_type="application/json", headers={"x-request-id": request_id})
+
+
+def _refused(error: ApiError, request_id: str) -> Response:
+    return Response(error.body(), error.status, {"x-request-id": request_id, **error.headers}, media_type="application/json")
+
+
+async def _read(request: Request, kind: type[Body]) -> Body:
+    """The body as `kind`; raises `ApiError` that names the field and what is wrong with it."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MOST_BYTES:
+            raise ApiError(413, f"The body is larger than {MOST_BYTES >> 20} MB.", code="body_too_large")
+        parts.append(part)
+    try:
+        data = json.loads(b"".join(parts), parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, NaN, nested without end
+        raise ApiError(400, f"The body is no JSON: {str(error)[:200]}.", code="invalid_json") from error
+    if not isinstance(data, dict):
+        raise ApiError(400, "The body is no JSON object.", code="invalid_json")
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        wrong = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        param = _path(wrong["loc"])
+        raise ApiError(400, f"{param or 'body'}: {wrong['msg']}.", code="invalid_value", param=param or None) from error
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    """As OpenAI writes it: messages[0].content."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
