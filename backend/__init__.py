@@ -121,7 +121,16 @@ class Backend:
         return HttpApi(self.settings, self.engines).asgi()
 
     async def first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
-        """What the page shows first: models, the selected one, what it can do. Falls back to the demo where that one is unknown."""
+        """What the page shows first: models, the selected one, what it can do. Falls back to the demo where that one is unknown.
+
+        Called before the server's own event loop runs: connections that were made for it are closed, since no other loop can use them.
+        """
+        try:
+            return await self._first_choices()
+        finally:
+            await self.engines.aclose()
+
+    async def _first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
         choices = await self.engines.choices(Access())
         model = self.engines.default_model(choices)
         try:

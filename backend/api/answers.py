@@ -58,6 +58,15 @@ def _logprob(detail: TokenDetail) -> dict[str, Any]:
     return {**entry(detail.token, detail.logprob), "top_logprobs": [entry(t, p) for t, p in detail.alternatives]}
 
 
+def _those_of(text: str, details: list[TokenDetail]) -> list[TokenDetail]:
+    """The tokens that `text` is made of, without those before it that made none: the tag after a trace and its line breaks."""
+    joined = "".join(detail.token for detail in details)
+    while details and joined.removeprefix(details[0].token).endswith(text):
+        joined = joined.removeprefix(details[0].token)
+        details = details[1:]
+    return details
+
+
 class ChatFrames:
     """One streamed chat completion, of one or several choices."""
 
@@ -74,7 +83,7 @@ class ChatFrames:
         """The frames of one event, often one; none for what OpenAI has no word for."""
         match event:
             case TextDelta():
-                return self._delta(place, f'{{"content":{_quoted(event.text)}}}', self._told(place))
+                return self._delta(place, f'{{"content":{_quoted(event.text)}}}', self._told(place, event.text))
             case ThinkingDelta():
                 self._details[place].clear()
                 return self._delta(place, f'{{"reasoning_content":{_quoted(event.text)}}}')
@@ -100,8 +109,8 @@ class ChatFrames:
         """An error after the stream has begun: OpenAI's clients raise it."""
         return b"data: " + error.body() + b"\n\n"
 
-    def _told(self, place: int) -> str:
-        details, self._details[place] = self._details[place], []
+    def _told(self, place: int, text: str) -> str:
+        details, self._details[place] = _those_of(text, self._details[place]), []
         return json.dumps({"content": [_logprob(d) for d in details], "refusal": None}) if details else "null"
 
     def _delta(self, place: int, delta: str, logprobs: str = "null", reason: str = "null") -> bytes:
@@ -141,7 +150,8 @@ class Choice:
         match event:
             case TextDelta():
                 self._text.append(event.text)
-                self._details, self._pending = self._details + self._pending, []
+                self._details += _those_of(event.text, self._pending)
+                self._pending = []
             case ThinkingDelta():
                 self._thinking.append(event.text)
                 self._pending = []

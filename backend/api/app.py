@@ -191,8 +191,10 @@ async def _read(request: Request, kind: type[Body]) -> Body:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        param = _path(wrong["loc"])
+        # of several alternatives the one that was meant is the one that reached deepest
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        wrong = max(found, key=lambda e: len(e["loc"]))
+        param = _path(wrong["loc"], data)
         raise ApiError(400, f"{param or 'body'}: {wrong['msg']}.", code="invalid_value", param=param or None) from error
 
 
@@ -200,6 +202,14 @@ def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _path(loc: tuple[int | str, ...]) -> str:
-    """As OpenAI writes it: messages[0].content."""
+def _path(loc: tuple[int | str, ...], data: Any) -> str:
+    """As OpenAI writes it: messages[0].content. Names of alternatives, which pydantic puts between, are left out."""
+    found: list[int | str] = []
+    for place, part in enumerate(loc):
+        within = (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int) and part < len(data))
+        if within:
+            data = data[part]
+        if within or (place == len(loc) - 1 and isinstance(data, dict)):
+            found.append(part)
+    loc = tuple(found)
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")

@@ -96,7 +96,7 @@ def _texts(call: Call, recordings: Mapping[str, Recording]) -> tuple[str, str]:
     if "echo" in marked:
         return texts.SHORT_THOUGHT, f"```json\n{json.dumps(call.body, ensure_ascii=False, indent=2)}\n```\n"
     if _asks_for_json(call):
-        return "", json.dumps(_json_answer(call, prompt), ensure_ascii=False)
+        return texts.SHORT_THOUGHT, json.dumps(_json_answer(call, prompt), ensure_ascii=False)
     wanted = marked.get("scenario")
     if wanted is None and "recording" not in marked:
         wanted = next((name for word, name in KEYWORDS.items() if word in prompt.casefold()), None)
