@@ -11,7 +11,8 @@ from backend.api.app import PATHS as HTTP_PATHS
 from backend.api.app import HttpApi
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
-from backend.chat import Chat, Choices, node_of, parameters_from, save_runs
+from backend.chat import Chat, save_runs
+from backend.choices import Choices, parameters_from
 from backend.compare.batches import Batch, BatchLane, BatchStore, Cell, answer_id
 from backend.compare.comparing import Comparing
 from backend.compare.figures import FIGURES, Figure, answer_tokens, best, contestant, context_share, figures_of
@@ -51,6 +52,8 @@ from backend.settings import REGION_HOSTS, Server, Settings, load_settings
 from backend.shelf import Shelf, ShelfEntry, recording_of
 from backend.snippets import snippets
 from backend.tokens import LiveCounter, count_messages, count_tokens
+from backend.tools.toolbox import Toolbox
+from backend.turns import node_of
 from backend.types import ChatRequest, GenerationParameters, Message, Timing, Usage
 from backend.warmup import warm_up
 
@@ -84,7 +87,7 @@ class Backend:
         async with self._opening:
             if self._chat is None:
                 self._history = await History.open(self.settings.database_url, self.settings.data_dir)
-                self._chat = Chat(self.settings, self.engines, self._history, self.runs)
+                self._chat = Chat(self.settings, self.engines, self._history, self.runs, Toolbox(self.settings))
             return self._chat
 
     async def side_by_side(self) -> Comparing:

@@ -5,52 +5,30 @@ answer's node, and starts a run that the server owns. Knows nothing of how a pag
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
 
 from backend.attachments import Attachment, as_prompt
 from backend.audit import Audited
 from backend.checking import check
+from backend.choices import Choices
 from backend.engines import Access, Engines
-from backend.errors import BackendError, BadInput
-from backend.history import AnswerError, AnswerUpdate, Conversation, Exchange, History, Node, NodeStatus, new_id
+from backend.errors import BadInput
+from backend.history import Conversation, Exchange, History, Node, new_id
 from backend.provider import HasRegion, Provider
 from backend.run import Run
 from backend.runs import Runs
 from backend.settings import Settings
-from backend.types import ChatRequest, GenerationParameters, Message
+from backend.steps import Step, messages_of_steps
+from backend.tools.desk import Desk
+from backend.tools.loop import ToolLoop
+from backend.tools.running import ToolContext
+from backend.tools.toolbox import Toolbox
+from backend.turns import current, files_of, messages_of, update_of
+from backend.types import ChatRequest, Message
 
 MAX_ACTIVE_RUNS_PUBLIC = 4  # a visitor of a public host; the owner of a machine may start as many as they like
 SEED_LIMIT = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Choices:
-    """What the panel says at the moment of sending."""
-
-    model: str
-    parameters: GenerationParameters
-    system: str = ""
-    resend_thinking: bool = False
-
-    def stored(self) -> dict[str, Any]:
-        """As kept beside a chat and each answer: plain JSON, only what is set."""
-        kept = {k: v for k, v in asdict(self.parameters).items() if v not in (None, (), {})}
-        if "stop" in kept:
-            kept["stop"] = list(kept["stop"])
-        return {**kept, "system": self.system, "resend_thinking": self.resend_thinking}
-
-    @classmethod
-    def from_stored(cls, model: str, stored: Mapping[str, Any]) -> Choices:
-        """What `stored` gave."""
-        system = stored.get("system", "")
-        return cls(model, parameters_from(stored), system if isinstance(system, str) else "", stored.get("resend_thinking") is True)
 
 
 @dataclass
@@ -61,6 +39,7 @@ class Chat:
     engines: Engines
     history: History
     runs: Runs
+    toolbox: Toolbox
 
     async def send(
         self,
@@ -88,7 +67,8 @@ class Chat:
                 before = _above(before, replaces)
                 attachments = attachments or conversation.nodes[replaces].attachments
         messages = [*messages_of(before), Message("user", as_prompt(attachments, text))]
-        request, pipeline = await self.prepare(access, owner, messages, choices)
+        files = (*files_of(before), *attachments)
+        request, pipeline = await self.prepare(access, owner, messages, choices, files=files)
         started = Start(conversation_id, before[-1].id if before else None, text, tuple(attachments))
         return self.start(owner, started, request, pipeline, choices)
 
@@ -96,7 +76,7 @@ class Chat:
         """A new version of an answer, as its sibling: same question, the panel's present settings."""
         conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
-        request, pipeline = await self.prepare(access, owner, messages_of(above), choices)
+        request, pipeline = await self.prepare(access, owner, messages_of(above), choices, files=files_of(above))
         return self.start(owner, Start(conversation_id, above[-1].id), request, pipeline, choices)
 
     async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
@@ -104,16 +84,28 @@ class Chat:
         conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         unfinished = conversation.nodes[node_id]
+        if unfinished.steps:
+            return await self._go_on_calling(owner, access, above, unfinished, choices)
         messages = [*messages_of(above), Message("assistant", unfinished.content, unfinished.thinking)]
         request, pipeline = await self.prepare(access, owner, messages, choices, continue_last=True)
         started = Start(conversation_id, above[-1].id, answer=unfinished.content, thinking=unfinished.thinking or "")
         return self.start(owner, started, request, pipeline, choices)
 
+    async def _go_on_calling(self, owner: str, access: Access, above: Sequence[Node], unfinished: Node, choices: Choices) -> Run:
+        """Goes on where an answer that calls tools was left: calls without a result are answered now, what was said after them is
+        said anew, since no engine writes on from the middle of such a conversation."""
+        *whole, last = unfinished.steps
+        opened = any(call.open for call in last.calls)
+        steps = tuple(whole) if opened else unfinished.steps
+        messages = [*messages_of(above), *messages_of_steps(steps)]
+        request, provider = await self.prepare(access, owner, messages, choices, files=files_of(above), pending=last if opened else None)
+        return self.start(owner, Start(unfinished.conversation_id, above[-1].id, steps=unfinished.steps), request, provider, choices)
+
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
         stored = await self.history.load(owner, conversation_id)
         runs = {node_id: self.runs.of_node(node_id, owner) for node_id in stored.nodes}
-        nodes = {node_id: _current(node, runs[node_id]) for node_id, node in stored.nodes.items()}
+        nodes = {node_id: current(node, runs[node_id]) for node_id, node in stored.nodes.items()}
         return replace(stored, nodes=nodes, path=tuple(nodes[node.id] for node in stored.path))
 
     def request_for(self, path: Sequence[Node], draft: str, attachments: Sequence[Attachment], choices: Choices) -> ChatRequest:
@@ -132,10 +124,13 @@ class Chat:
         *,
         continue_last: bool = False,
         counted: bool = True,
-    ) -> tuple[ChatRequest, Audited]:
+        files: tuple[Attachment, ...] = (),
+        pending: Step | None = None,
+    ) -> tuple[ChatRequest, Audited | ToolLoop]:
         """The checked request with its seed, and the way to its engine; raises what is wrong before anything is stored or sent.
 
-        What runs in the background is not `counted` among a visitor's answers: it has limits of its own."""
+        What runs in the background is not `counted` among a visitor's answers: it has limits of its own. Tools may look at `files`;
+        `pending` is a turn whose calls are to be answered first."""
         if counted and self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
             raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
         pipeline = await self.engines.pipeline(choices.model, access)
@@ -145,7 +140,10 @@ class Chat:
             # drawn here and kept, so that every answer can be made again; some services else use one fixed seed for all
             request = replace(request, parameters=replace(request.parameters, seed=secrets.randbelow(SEED_LIMIT)))
         check(request, capabilities)
-        return request, pipeline
+        if request.tools is None and pending is None:
+            return request, pipeline
+        run = await self.toolbox.runners(owner, choices.tools)
+        return request, ToolLoop(pipeline, choices.tools, Desk(), run, ToolContext(files), pending=pending)
 
     def start(self, owner: str, at: Start, request: ChatRequest, provider: Provider, choices: Choices) -> Run:
         """Starts the run at once; the database is written beside it, so that no answer waits for a disk."""
@@ -157,7 +155,10 @@ class Chat:
             model=choices.model,
             request=request,
             region=region,
+            steps=at.steps,
         )
+        if isinstance(provider, ToolLoop):
+            run.desk, run.answerers = provider.desk, {spec.tool.name: spec.by for spec in choices.tools.active}
         run.answer.append(at.answer)
         run.thinking.append(at.thinking)
         exchange = Exchange(
@@ -174,6 +175,7 @@ class Chat:
             region=region,
             content=at.answer,
             thinking=at.thinking,
+            steps=at.steps,
         )
         return self.runs.start(run, provider, self._store(owner, exchange, at.after))
 
@@ -194,6 +196,7 @@ class Start:
     attachments: tuple[Attachment, ...] = ()
     answer: str = ""
     thinking: str = ""
+    steps: tuple[Step, ...] = ()
     new_chat: bool = False
     answer_id: str | None = None
     after: Awaitable[None] | None = None
@@ -207,77 +210,21 @@ def _above(path: Sequence[Node], node_id: str) -> list[Node]:
     raise BadInput("This turn is not in the open branch.", hint="Reload the page and try again.")
 
 
-def messages_of(path: Sequence[Node]) -> list[Message]:
-    """Turns as the engine gets them. An answer that never began is left out: an empty turn confuses every template."""
-    messages = []
-    for node in path:
-        if node.role == "user":
-            messages.append(Message("user", as_prompt(node.attachments, node.content)))
-        elif node.content.strip():
-            messages.append(Message("assistant", node.content, node.thinking or None))
-    return messages
-
-
 def _request(messages: Sequence[Message], choices: Choices) -> ChatRequest:
     system = [Message("system", choices.system.strip())] if choices.system.strip() else []
     model = choices.model.partition(":")[2]
     if choices.model.startswith("server:"):
         model = model.partition("/")[2]
-    return ChatRequest(model=model, messages=(*system, *messages), parameters=choices.parameters, resend_thinking=choices.resend_thinking)
+    return ChatRequest(
+        model=model,
+        messages=(*system, *messages),
+        parameters=choices.parameters,
+        resend_thinking=choices.resend_thinking,
+        tools=choices.tools.offered(),
+        format=choices.format,
+    )
 
 
 async def save_runs(history: History, runs: Sequence[Run]) -> None:
     """Writes the present state of runs down, all in one transaction."""
-    await history.write_answers([_update(run) for run in runs])
-
-
-def node_of(run: Run) -> Node:
-    """An answer in the making as the turn that it is going to be."""
-    parameters = Choices(run.model, run.request.parameters).stored()
-    made = Node(run.node_id, run.conversation_id, None, "assistant", "", datetime.now(UTC), model=run.model, parameters=parameters)
-    return _current(made, run)
-
-
-def _current(node: Node, run: Run | None) -> Node:
-    if run is None:
-        return node
-    told = {f.name: getattr(_update(run), f.name) for f in fields(AnswerUpdate) if f.name != "node_id"}
-    return replace(node, **told)
-
-
-def _update(run: Run) -> AnswerUpdate:
-    status: NodeStatus = run.state if run.state in ("done", "stopped", "error") else "streaming"
-    return AnswerUpdate(
-        node_id=run.node_id,
-        content=run.answer.text,
-        thinking=run.thinking.text or None,
-        status=status,
-        usage=run.usage,
-        timing=run.timing,
-        finish_reason=run.finish_reason,
-        request_id=run.request_id,
-        region=run.region,
-        error=_error(run.error) if run.error is not None else None,
-    )
-
-
-def _error(error: BackendError) -> AnswerError:
-    return AnswerError(kind=type(error).__name__, message=error.message, hint=error.hint)
-
-
-def parameters_from(stored: Mapping[str, Any]) -> GenerationParameters:
-    """The parameters of a stored chat or answer; unknown names of older or newer versions are passed over, and so is what cannot be
-    right: browsers and files that others made bring them, too."""
-    known: dict[str, Any] = {}
-    for name, kind in _parameter_kinds().items():
-        if name in stored:
-            value = tuple(stored[name]) if name == "stop" and isinstance(stored[name], list) else stored[name]
-            with suppress(ValidationError):
-                known[name] = kind.validate_python(value, strict=True)
-    return GenerationParameters(**known)
-
-
-@cache
-def _parameter_kinds() -> dict[str, TypeAdapter[Any]]:
-    hints = get_type_hints(GenerationParameters)
-    return {field.name: TypeAdapter(hints[field.name]) for field in fields(GenerationParameters)}
+    await history.write_answers([update_of(run) for run in runs])

@@ -132,7 +132,7 @@ def header_line(header: Header) -> str:
     plain = {k: v for k, v in header.parameters.extra.items() if v is None or isinstance(v, bool | int | float)}
     data = asdict(replace(header, parameters=replace(header.parameters, extra=plain)))
     data["parameters"] = {k: v for k, v in data["parameters"].items() if v not in (None, (), {})}
-    data["messages"] = [{k: v for k, v in m.items() if v is not None} for m in data["messages"]]
+    data["messages"] = [{k: v for k, v in m.items() if v not in (None, ())} for m in data["messages"]]
     return _line({"format": FORMAT, "version": VERSION, **data})
 
 

@@ -5,31 +5,37 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from backend.errors import BackendError
+from backend.steps import Called, Step
 from backend.stopwatch import Stopwatch
 from backend.tool_calls import CallJoiner
+from backend.tools.desk import Desk
 from backend.types import (
     AnswerWasThinking,
+    CallState,
     ChatRequest,
     Event,
     Finished,
     Retrying,
     Started,
+    StepFinished,
     TextDelta,
     ThinkingDelta,
     Timing,
     TokenDetail,
     ToolCallDelta,
+    ToolProgress,
     Usage,
     Waiting,
 )
 
-RunState = Literal["queued", "loading", "reading", "thinking", "answering", "done", "stopped", "error"]
+RunState = Literal["queued", "loading", "reading", "thinking", "answering", "calling", "asking", "done", "stopped", "error"]
+NOT_RUN = "Not run: the answer ended here."
 
 
 class TextBuffer:
@@ -68,6 +74,9 @@ class Run:
     thinking: TextBuffer = field(default_factory=TextBuffer)
     answer: TextBuffer = field(default_factory=TextBuffer)
     calls: CallJoiner = field(default_factory=CallJoiner)
+    steps: tuple[Step, ...] = ()  # turns of the model before this one
+    answerers: Mapping[str, str] = field(default_factory=dict)  # who answers each tool
+    desk: Desk | None = None  # where its calls wait for a person
     thinking_tokens: int | None = None
     output_tokens: int | None = None  # so far, where the engine tells
     waiting: Waiting | None = None
@@ -151,7 +160,7 @@ class Run:
         self.log.append((time.monotonic() - self.started_s, event))
         self._watch.see(event)
         match event:
-            case Started():
+            case Started() | TokenDetail():
                 pass
             case Waiting():
                 self.waiting, self.state = event, event.stage
@@ -172,13 +181,35 @@ class Run:
             case ToolCallDelta():
                 self._answering()
                 self.calls.add(event)
-            case TokenDetail():
-                pass  # comes before the text of its token, which may be of the trace
+            case StepFinished():
+                self._close_step("called", event.usage)
+                self.state = "calling"
+            case ToolProgress():
+                self._progress(event)
             case Finished():
+                self._close_open_calls()
                 self._close_thinking()
                 self.usage, self.timing = event.usage, event.timing
                 self.finish_reason, self.request_id, self.state = event.reason, event.request_id, "done"
         self.changed()
+
+    def _close_step(self, state: CallState, usage: Usage | None = None, result: str | None = None) -> None:
+        """The model's turn becomes a step; the next begins empty."""
+        self._close_thinking()
+        calls = tuple(Called(c.id, c.name, c.arguments, state, result, by=self.answerers.get(c.name)) for c in self.calls.calls)
+        self.steps += (Step(calls, self.thinking.text, self.answer.text, self.thinking_s(), usage or Usage()),)
+        self.thinking, self.answer, self.calls = TextBuffer(), TextBuffer(), CallJoiner()
+        self.thinking_from_s = self.thinking_until_s = self.thinking_tokens = None
+
+    def _close_open_calls(self) -> None:
+        if self.calls:
+            self._close_step("refused", result=NOT_RUN)
+
+    def _progress(self, event: ToolProgress) -> None:
+        *before, last = self.steps
+        calls = tuple(_told(call, event) if call.id == event.id else call for call in last.calls)
+        self.steps = (*before, replace(last, calls=calls))
+        self.state = "asking" if any(call.state in ("asking", "waiting") for call in calls) else "calling"
 
     def _answering(self) -> None:
         self._close_thinking()
@@ -189,6 +220,7 @@ class Run:
             self.thinking_until_s = time.monotonic()
 
     def end(self, state: Literal["stopped", "error"], error: BackendError | None = None) -> None:
+        self._close_open_calls()
         self._close_thinking()
         if self.output_tokens is not None:  # no finish brought the counts
             self.usage = replace(self.usage, output_tokens=self.output_tokens, reasoning_tokens=self.thinking_tokens or 0)
@@ -196,3 +228,7 @@ class Run:
         if error is not None:
             self.request_id = error.request_id
         self.changed()
+
+
+def _told(call: Called, progress: ToolProgress) -> Called:
+    return replace(call, state=progress.state, result=progress.result, elapsed_s=progress.elapsed_s, problem=progress.problem)

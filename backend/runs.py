@@ -28,6 +28,7 @@ BEGIN_AFTER_S, BEGIN_WITHIN_S = 0.05, 0.6
 BUSY_LAG_S = 0.02  # a loop that wakes a sleeper this late has others to serve
 LEFT_GRACE_S = 1.0  # after the last page left: a closed tab must free the engine within 2 s
 RELOAD_OVERLAP_S = 0.7  # the new page may be asked for before the old one's connection is seen to close
+ASKING_GRACE_S = 3600.0  # a call that waits for its result, typed by somebody who may come back
 RETURN_GRACE_S = 20.0  # where the same visitor is loading the page again
 
 Save = Callable[[Sequence[Run]], Awaitable[None]]
@@ -141,6 +142,8 @@ class Runs:
     def _abandoned(self, run: Run, now_s: float) -> bool:
         if run.watchers or run.unseen_since_s is None:
             return False
+        if run.state == "asking":  # costs nothing while it waits for a person
+            return now_s - run.unseen_since_s >= ASKING_GRACE_S
         loaded_s = self._loaded_s.get(run.owner)
         reloading = loaded_s is not None and loaded_s > run.unseen_since_s - RELOAD_OVERLAP_S
         return now_s - run.unseen_since_s >= (self._return_grace_s if reloading else self._left_grace_s)

@@ -14,6 +14,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "unknown"]
 WaitStage = Literal["queued", "loading", "reading"]
 ToolChoice = Literal["auto", "none", "required", "named"]
+CallState = Literal["called", "asking", "waiting", "running", "done", "failed", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +231,26 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class StepFinished:
+    """The model's turn ended with calls; what comes after their results is another turn of the same answer. Figures of this turn alone."""
+
+    usage: Usage = field(default_factory=Usage)
+    timing: Timing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolProgress:
+    """What became of the call `id`: "asking" for permission, "waiting" for somebody to type the result, or at its end with its result
+    or the reason why there is none. `problem`: what is wrong with its arguments."""
+
+    id: str
+    state: CallState
+    result: str | None = None
+    elapsed_s: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TokenDetail:
     """Log-probability of one token and its alternatives, where asked for; comes before the text that the token makes.
 
@@ -252,4 +273,16 @@ class Finished:
     request_id: str | None = None
 
 
-Event = Started | Waiting | Retrying | ThinkingDelta | TextDelta | AnswerWasThinking | ToolCallDelta | TokenDetail | Finished
+Event = (
+    Started
+    | Waiting
+    | Retrying
+    | ThinkingDelta
+    | TextDelta
+    | AnswerWasThinking
+    | ToolCallDelta
+    | StepFinished
+    | ToolProgress
+    | TokenDetail
+    | Finished
+)

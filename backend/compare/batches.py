@@ -14,7 +14,7 @@ from typing import Any, Literal
 from sqlalchemy import and_, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from backend.chat import Choices
+from backend.choices import Choices
 from backend.compare.prompt_sets import Prompt
 from backend.errors import BadInput
 from backend.history import AnswerError, Node, Store, new_id, to_the_end

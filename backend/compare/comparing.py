@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backend.catalogue import Capabilities
-from backend.chat import Chat, Choices, Start, messages_of
+from backend.chat import Chat, Start
+from backend.choices import Choices
 from backend.compare.later_turns import LaterTurns, Step
 from backend.compare.records import Comparison, ComparisonSummary, Pane, last_question, missing_questions, turn_count
 from backend.compare.store import ComparisonStore
@@ -31,6 +32,7 @@ from backend.provider import Provider
 from backend.recorder import Recorder
 from backend.run import Run
 from backend.shelf import Shelf
+from backend.turns import messages_of
 from backend.types import ChatRequest, Event, Message, Started
 
 REPLAY = "replay:"

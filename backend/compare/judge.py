@@ -15,7 +15,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from backend.chat import Chat, Choices
+from backend.chat import Chat
+from backend.choices import Choices
 from backend.compare.runner import FOR_A_PERSON
 from backend.compare.votes import BAD, TIE, Contestant, Vote, VoteStore, subject_of
 from backend.engines import Access

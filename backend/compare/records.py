@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backend.chat import Choices
+from backend.choices import Choices
 from backend.errors import BadInput
 from backend.history import Conversation, Node, new_id
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from backend.chat import parameters_from
+from backend.choices import parameters_from
 from backend.compare.records import MOST_PANES
 from backend.compare.votes import BAD, TIE
 from backend.errors import BadInput

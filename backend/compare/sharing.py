@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backend.chat import Choices
+from backend.choices import Choices
 from backend.compare.comparing import REPLAY, Comparing
 from backend.compare.later_turns import Step
 from backend.compare.records import Comparison, Pane, answers_at, question_at, turn_count

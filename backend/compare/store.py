@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from backend.chat import Choices
+from backend.choices import Choices
 from backend.compare.records import Comparison, ComparisonSummary, Pane
 from backend.errors import BadInput
 from backend.history import Store, to_the_end

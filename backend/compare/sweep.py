@@ -12,8 +12,8 @@ from itertools import combinations, product
 from typing import Any
 
 from backend.catalogue import Capabilities
-from backend.chat import Choices
 from backend.checking import NUMERIC_PARAMETERS
+from backend.choices import Choices
 from backend.compare.batches import BatchLane
 from backend.errors import BadInput
 from backend.types import Usage

@@ -192,6 +192,7 @@ def _make_tables(connection: Connection) -> None:
         found = connection.execute(select(meta.c.value).where(meta.c.name == "schema_version")).scalar_one_or_none()
         if found == str(SCHEMA_VERSION):
             metadata.create_all(connection)  # tables that came with a later version, beside the old ones
+            _add_columns(connection)
             return
         raise StorageError(
             f"The chat history was written by another version of the app (format {found}, this one knows {SCHEMA_VERSION}).",
@@ -200,6 +201,17 @@ def _make_tables(connection: Connection) -> None:
         )
     metadata.create_all(connection)
     connection.execute(insert(meta).values(name="schema_version", value=str(SCHEMA_VERSION)))
+
+
+def _add_columns(connection: Connection) -> None:
+    """Columns that came with a later version of the app: all may be empty, and an older one passes them over."""
+    seen = inspect(connection)
+    for table in metadata.sorted_tables:
+        there = {column["name"] for column in seen.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _prepare_file(path: Path, busy_timeout_s: float) -> Path | None:

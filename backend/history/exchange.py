@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from backend.attachments import Attachment
 from backend.errors import BadInput
 from backend.history.records import AnswerError, Conversation, Node, NodeStatus
+from backend.steps import Step
 from backend.types import Timing, Usage
 
 VERSION = 1
@@ -56,6 +57,7 @@ class FileTurn(BaseModel):
     error: AnswerError | None = None
     request_id: str | None = None
     region: Annotated[str, Field(max_length=40)] | None = None
+    steps: tuple[Step, ...] = ()
 
 
 class FileChat(BaseModel):
@@ -109,6 +111,7 @@ def _turn_of(node: Node) -> FileTurn:
         error=node.error,
         request_id=node.request_id,
         region=node.region,
+        steps=node.steps,
     )
 
 

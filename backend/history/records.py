@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from backend.attachments import Attachment
+from backend.steps import Step, steps_from, stored_steps
 from backend.types import Role, Timing, Usage
 
 NodeStatus = Literal["done", "streaming", "stopped", "interrupted", "error"]
@@ -36,6 +37,7 @@ class AnswerUpdate:
     error: AnswerError | None = None
     request_id: str | None = None
     region: str | None = None
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Exchange:
     region: str | None = None
     content: str = ""
     thinking: str = ""
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class Node:
     request_id: str | None = None
     run_id: str | None = None
     region: str | None = None
+    steps: tuple[Step, ...] = ()  # the turns before the last where tools were called
     siblings: tuple[str, ...] = ()
 
 
@@ -136,6 +140,7 @@ def answer_values(update: AnswerUpdate) -> dict[str, Any]:
         "error": asdict(update.error) if update.error is not None else None,
         "request_id": update.request_id,
         "region": update.region,
+        "steps": stored_steps(update.steps),
     }
 
 
@@ -161,5 +166,6 @@ def node_from(row: Mapping[str, Any], siblings: Sequence[str], *, interrupted: b
         request_id=row["request_id"],
         run_id=row["run_id"],
         region=row["region"],
+        steps=steps_from(row["steps"]),
         siblings=tuple(siblings),
     )

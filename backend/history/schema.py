@@ -116,6 +116,7 @@ nodes = Table(
     Column("request_id", StorableText),
     Column("run_id", String(40)),
     Column("region", String(40)),
+    Column("steps", _json),  # turns that called tools, before the last one
 )
 
 comparisons = Table(

@@ -19,6 +19,7 @@ from backend.history.exchange import FileChat
 from backend.history.records import AnswerUpdate, Exchange, answer_values, known, stored_attachments
 from backend.history.schema import conversations, folded, nodes, panes, storable
 from backend.history.tree import Link, above, below, neighbour
+from backend.steps import stored_steps
 
 PREVIEW_CHARS, TITLE_CHARS, SEARCH_CHARS = 80, 200, 200
 _AT_ONCE = 500  # ids in one statement; databases bound the number of parameters
@@ -208,7 +209,7 @@ async def insert_chat(connection: AsyncConnection, owner: str, chat: FileChat) -
             "status": "interrupted" if turn.status == "streaming" else turn.status, "model": turn.model,
             "parameters": turn.parameters or None, "usage": known(turn.usage), "timing": known(turn.timing),
             "finish_reason": turn.finish_reason, "error": asdict(turn.error) if turn.error else None,
-            "request_id": turn.request_id, "region": turn.region,
+            "request_id": turn.request_id, "region": turn.region, "steps": stored_steps(turn.steps),
         }
         for turn in chat.nodes
     ]  # fmt: skip

@@ -26,6 +26,7 @@ from backend.history.database import BUSY_TIMEOUT_S, Database, Store, to_the_end
 from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Exchange, moment, node_from, stored_attachments
 from backend.history.schema import conversations, folded, nodes, panes
 from backend.history.tree import Link, children_of, open_path
+from backend.steps import stored_steps
 
 STALE_AFTER_S = 60.0
 
@@ -128,7 +129,7 @@ class History(Store):
     async def begin(self, owner: str, e: Exchange) -> None:
         """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
         answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
-        answer |= {"model": e.model, "parameters": e.parameters, "run_id": e.run_id, "region": e.region}
+        answer |= {"model": e.model, "parameters": e.parameters, "run_id": e.run_id, "region": e.region, "steps": stored_steps(e.steps)}
         question, preview = _question(e.question or "", e.attachments)
         async with self._database.writing() as connection:
             if e.new_chat:

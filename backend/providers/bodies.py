@@ -5,10 +5,12 @@ Only parameters that the model's capabilities list are written; everything else 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from backend.catalogue import Capabilities
 from backend.tool_calls import tool_json
+from backend.tools.definitions import arguments_of
 from backend.types import AnswerFormat, ChatRequest, Message, ToolCall, Tools
 
 
@@ -75,7 +77,12 @@ def _message(message: Message, *, resend: bool, dashscope: bool) -> dict[str, An
 
 
 def _call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _sendable(call.arguments)}}
+    """Servers read the arguments back and refuse the whole conversation for some that are no JSON."""
+    try:
+        arguments_of(arguments := call.arguments)
+    except (ValueError, RecursionError):
+        arguments = json.dumps({"invalid_json": call.arguments}, ensure_ascii=False)
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _sendable(arguments or "{}")}}
 
 
 def _asked_for(request: ChatRequest) -> dict[str, Any]:

@@ -57,14 +57,20 @@ def wrong_with(value: object, schema: Mapping[str, Any]) -> str | None:
     return f"{place}: {error.message}" if place else error.message
 
 
+def arguments_of(arguments: str) -> dict[str, Any]:
+    """The arguments of a call; some models write nothing where there are none. Raises `ValueError` where they are no JSON object."""
+    value = json.loads(arguments.strip() or "{}", parse_constant=_no_number)
+    if not isinstance(value, dict):
+        raise ValueError("they are no object")
+    return value
+
+
 def wrong_with_arguments(arguments: str, tool: Tool) -> str | None:
     """What is wrong with the text of a call's arguments, `None` where the tool can be called with them."""
     try:
-        value = json.loads(arguments or "{}", parse_constant=_no_number)
+        value = arguments_of(arguments)
     except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
-    if not isinstance(value, dict):
-        return "not an object"
     return wrong_with(value, tool.parameters)
 
 
