@@ -51,10 +51,15 @@ from backend.runs import Runs
 from backend.settings import REGION_HOSTS, Server, Settings, load_settings
 from backend.shelf import Shelf, ShelfEntry, recording_of
 from backend.snippets import snippets
+from backend.steps import Called, Step
 from backend.tokens import LiveCounter, count_messages, count_tokens
+from backend.tools.defining import built_in_specs, specs_from_openapi, specs_from_text, with_specs
+from backend.tools.definitions import check_schema, mismatches
+from backend.tools.desk import Decision
+from backend.tools.kit import ToolKit, ToolSpec, kit_from
 from backend.tools.toolbox import Toolbox
 from backend.turns import node_of
-from backend.types import ChatRequest, GenerationParameters, Message, Timing, Usage
+from backend.types import AnswerFormat, ChatRequest, GenerationParameters, Message, Timing, Usage
 from backend.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -175,6 +180,7 @@ __all__ = [
     "SWEPT",
     "TIE",
     "Access",
+    "AnswerFormat",
     "Attachment",
     "Axis",
     "Backend",
@@ -184,6 +190,7 @@ __all__ = [
     "Batch",
     "BatchLane",
     "BatchRunner",
+    "Called",
     "Capabilities",
     "Cell",
     "Chat",
@@ -196,6 +203,7 @@ __all__ = [
     "Contestant",
     "Conversation",
     "ConversationSummary",
+    "Decision",
     "Duel",
     "Estimate",
     "Figure",
@@ -220,8 +228,11 @@ __all__ = [
     "Sharing",
     "ShelfEntry",
     "Standing",
+    "Step",
     "StorageError",
     "Timing",
+    "ToolKit",
+    "ToolSpec",
     "Usage",
     "Vote",
     "agreement",
@@ -231,6 +242,8 @@ __all__ = [
     "answers_at",
     "axis_from",
     "best",
+    "built_in_specs",
+    "check_schema",
     "contestant",
     "context_share",
     "count_messages",
@@ -239,10 +252,12 @@ __all__ = [
     "duels",
     "estimate",
     "figures_of",
+    "kit_from",
     "lanes_of",
     "last_answers",
     "last_question",
     "load_settings",
+    "mismatches",
     "missing_questions",
     "node_of",
     "other_questions",
@@ -254,10 +269,13 @@ __all__ = [
     "recording_of",
     "shipped_prompts",
     "snippets",
+    "specs_from_openapi",
+    "specs_from_text",
     "standings",
     "subject_of",
     "to_csv",
     "to_json_lines",
     "turn_count",
     "warm_up",
+    "with_specs",
 ]  # fmt: skip

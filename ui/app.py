@@ -29,6 +29,7 @@ from ui.machine import Machine
 from ui.parameters import BUILT_IN_PRESETS
 from ui.settings import Settings
 from ui.text import WORDS as W
+from ui.tools.handlers import ToolPanel
 from ui.visitor import PageHeaders
 
 CONCURRENT_STREAMS = 64  # gradio's default is 1 per function, which would serve one visitor after another
@@ -49,9 +50,10 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         async def trace(node: str, request: gr.Request) -> list[str]:
             return await tab.trace(node, request)
 
-        page = layout.build(choices, model, capabilities, trace, on_machine=not backend.settings.public)
+        page = layout.build(choices, model, capabilities, trace, public=backend.settings.public)
         tab = ChatTab(backend, page)
         _bind_machine(demo, page, Machine(backend, page, tab))
+        _bind_tools(page, ToolPanel(page, tab))
         chats = ChatList(backend, page, tab)
         _bind(demo, page, tab, Answers(backend, page, tab), chats, Settings(backend, page, tab))
         compare = CompareTab(backend, page.compare, tab)
@@ -119,6 +121,14 @@ def _bind_machine(demo: gr.Blocks, page: Page, machine: Machine) -> None:
     page.machine_unload.click(machine.unload, None, note, **QUIET)
     demo.load(machine.look, None, note, **QUIET)
     page.live.over(machine.look, None, note, **QUIET)
+
+
+def _bind_tools(page: Page, tools: ToolPanel) -> None:
+    parts, changed = page.tools, [page.panel.tools, page.tools.note]
+    parts.add.click(tools.add, [parts.definition, parts.url, page.panel.tools], changed, **QUIET)
+    parts.built_in.click(tools.add_built_in, page.panel.tools, changed, **QUIET)
+    parts.openapi.upload(tools.import_openapi, [parts.openapi, page.panel.tools], changed, **QUIET)
+    page.live.tool(tools.decide, [page.session], parts.note, queue=False, trigger_mode="multiple", **QUIET)
 
 
 def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList) -> None:

@@ -16,6 +16,8 @@ from ui.live import IDLE
 from ui.parameters import Panel
 from ui.text import WORDS as W
 from ui.theme import script
+from ui.tools import panel as tool_panel
+from ui.tools.panel import ToolParts
 from ui.visitor import Session
 
 FILE_TYPES = [
@@ -26,6 +28,7 @@ FILE_TYPES = [
 
 LIVE_TEMPLATE = f"""
 <div class='turn live' hidden>
+  <div class='steps'></div>
   <div class='trace think' hidden>
     <div class='trace-head'><b class='label'></b><span class='count num'></span><span class='grow'></span>
       <span id='thinking-meter' class='meter' role='meter' aria-label='{W.parameters["thinking_budget"]}'
@@ -78,12 +81,13 @@ class Page:
     presets: gr.BrowserState
     session: gr.State
     compare: CompareParts
+    tools: ToolParts
 
 
-def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, *, on_machine: bool) -> Page:
+def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, *, public: bool) -> Page:
     """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with.
 
-    `on_machine`: models on this machine may be looked at and unloaded from the page.
+    `public`: on a host for everybody nobody looks at the machine's models, and no tool calls an address.
     """
     made: dict[str, Any] = {"session": gr.State(Session())}
     words = {
@@ -146,10 +150,15 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
         with gr.Column(elem_id="right"):
             with gr.Row(elem_id="segments"):
                 gr.Button(W.seg_parameters, elem_id="seg-parameters")
+                gr.Button(W.seg_tools, elem_id="seg-tools")
                 made["show_request"] = gr.Button(W.seg_request, elem_id="show-request")
                 gr.Button(W.seg_connect, elem_id="seg-connect")
+            with gr.Column(elem_id="panel-tools"):
+                gr.HTML(f"<p class='hint'>{W.tools_intro}</p>")
+                tools = tool_panel.tool_list(shown=True)
+                made["tools"] = tool_panel.build(public=public)
             with gr.Column(elem_id="panel-parameters"):
-                made["panel"] = parameters.build(capabilities)
+                made["panel"] = parameters.build(capabilities, tools)
                 with gr.Row():
                     made["reset"] = gr.Button(W.reset, size="sm", elem_id="reset")
                     made["preset_save"] = gr.Button(W.preset_save, size="sm", elem_id="preset-save")
@@ -164,7 +173,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                 )
             with gr.Column(elem_id="panel-connect"):
                 _connect(made)
-                _machine(made, shown=on_machine)
+                _machine(made, shown=not public)
     files = made["files"] = gr.HTML(None, html_template="<div></div>", js_on_load=script("files"), elem_id="files")
     made["compare"] = frame.build(picker(choices, model), model, capabilities, trace, files)
     with gr.Column(elem_id="about"):

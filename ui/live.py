@@ -13,6 +13,7 @@ from backend import LiveCounter, Run
 from ui.markdown import LiveMarkdown
 from ui.render import count
 from ui.text import WORDS as W
+from ui.tools.cards import calls_being_written, step_parts
 
 SHORTEST_GAP_S = 0.05  # at most 20 updates a second
 LONGEST_GAP_S = 0.5
@@ -34,7 +35,8 @@ class LiveView:
     def value(self) -> dict[str, Any]:
         """What the live component shows now."""
         run = self._run
-        self._markdown.update(run.answer.text)
+        as_json = run.request.format is not None  # no Markdown: it is laid out once it is whole
+        self._markdown.update("" if as_json else run.answer.text)
         return {
             "on": True,
             "running": not run.ended,
@@ -43,7 +45,8 @@ class LiveView:
             "says": self._says(),
             "thinking": self._thinking(),
             "blocks": self._markdown.blocks,
-            "tail": self._markdown.tail,
+            "tail": run.answer.text if as_json else self._markdown.tail,
+            "steps": [*step_parts(run.steps, live=not run.ended), *calls_being_written(run)],
             "wait": self._waiting(),
         }
 
@@ -105,7 +108,7 @@ class LiveView:
         parts = []
         if run.storage_error is not None:
             parts.append(W.not_saved.format(reason=run.storage_error.message))
-        if run.thinking or run.answer or run.ended:
+        if run.thinking or run.answer or run.ended or run.calls or run.state in ("calling", "asking"):
             return " ".join(parts)
         if run.retrying is not None:
             parts.append(W.retrying.format(reason=run.retrying.reason, seconds=f"{run.retrying.wait_s:.0f}", attempt=run.retrying.attempt))

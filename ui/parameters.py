@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 
-from backend import BadInput, Capabilities, Choices, GenerationParameters, ParameterSpec
+from backend import BadInput, Capabilities, Choices, GenerationParameters, ParameterSpec, ToolKit, kit_from
 from ui.text import WORDS as W
+from ui.tools.json_answer import format_from
 
 SLIDERS = (
     "thinking_budget", "max_tokens", "temperature", "top_p", "top_k", "min_p", "presence_penalty", "repetition_penalty", "draft_tokens",
@@ -61,13 +62,17 @@ class Panel:
     replay_speed: gr.Radio
     system: gr.Textbox
     resend: gr.Checkbox
+    json_on: gr.Checkbox
+    json_schema: gr.Textbox
+    tools: gr.HTML
 
     def components(self) -> list[gr.components.Component]:
         return [getattr(self, f.name) for f in fields(self)]
 
 
-def build(capabilities: Capabilities, *, prefix: str = "") -> Panel:
-    """Draws the panel for the model that is selected at the start. A page with two panels gives the ids of one a `prefix`."""
+def build(capabilities: Capabilities, tools: gr.HTML, *, prefix: str = "") -> Panel:
+    """Draws the panel for the model that is selected at the start; `tools` is drawn elsewhere. A page with two panels gives the ids of
+    one a `prefix`."""
     settings = _settings(capabilities, {})
     with gr.Row(elem_id=f"{prefix}preset-row"):
         preset = gr.Dropdown(
@@ -91,6 +96,11 @@ def build(capabilities: Capabilities, *, prefix: str = "") -> Panel:
         ),
         system=gr.Textbox(label=W.system_prompt, placeholder=W.system_hint, lines=2, max_lines=10, elem_id=f"{prefix}p-system"),
         resend=gr.Checkbox(label=W.resend, info=W.resend_off, value=False, elem_id=f"{prefix}p-resend"),
+        json_on=gr.Checkbox(label=W.json_title, info=W.json_on, value=False, elem_id=f"{prefix}p-json"),
+        json_schema=gr.Textbox(
+            label=W.json_schema, info=W.json_hint, lines=3, max_lines=16, elem_id=f"{prefix}p-json-schema", elem_classes=["mono"]
+        ),
+        tools=tools,
     )
 
 
@@ -104,6 +114,12 @@ def for_model(panel: Panel, capabilities: Capabilities, values: dict[str, Any]) 
         updates[panel.system] = values["system"]
     if "resend_thinking" in values:
         updates[panel.resend] = values["resend_thinking"]
+        # settings that were kept hold all of these, or none was switched on
+        updates[panel.tools] = kit_from(values.get("tools")).stored()
+        wanted = values.get("format")
+        updates[panel.json_on] = isinstance(wanted, dict)
+        schema = wanted.get("schema") if isinstance(wanted, dict) else None
+        updates[panel.json_schema] = json.dumps(schema, ensure_ascii=False, indent=2) if schema else ""
     return updates
 
 
@@ -195,8 +211,14 @@ def choices_from(model: str, capabilities: Capabilities, values: list[Any]) -> C
         stop=tuple(s for s in _text(by_name["stop"], W.parameters["stop"]).split("\n") if s) if capabilities.max_stop else (),
         extra=extra,
     )
-    system = _text(by_name["system"], W.system_prompt)
-    return Choices(model=model, parameters=parameters, system=system, resend_thinking=bool(by_name["resend"]))
+    return Choices(
+        model=model,
+        parameters=parameters,
+        system=_text(by_name["system"], W.system_prompt),
+        resend_thinking=bool(by_name["resend"]),
+        tools=kit_from(by_name["tools"]) if capabilities.takes_tools else ToolKit(),
+        format=format_from(bool(by_name["json_on"]), _text(by_name["json_schema"], W.json_schema)) if capabilities.formats else None,
+    )
 
 
 def _text(value: Any, label: str) -> str:

@@ -13,6 +13,8 @@ from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, 
 from ui.markdown import to_html
 from ui.runcard import run_card
 from ui.text import WORDS as W
+from ui.tools.cards import steps_html
+from ui.tools.json_answer import json_answer
 
 
 def esc(text: object) -> str:
@@ -158,12 +160,14 @@ def trace_summary(node: Node) -> str:
 
 def answer_parts(node: Node, *, trace_class: str = "trace", plain: bool = False) -> list[str]:
     """A finished answer's folded trace, text and what there is to say about a missing one. `plain`: nothing of times and counts."""
-    parts = []
+    parts = [steps_html(node.steps)] if node.steps else []
     if node.thinking:
         summary = f"<b>{esc(W.thought_unknown)}</b>" if plain else trace_summary(node)
         parts.append(f"<details class='{trace_class}'><summary>{summary}</summary><div class='trace-body'></div></details>")
     if node.content.strip():
-        parts.append(f"<div class='answer' dir='auto' data-testid='bot'>{to_html(node.content)}</div>")
+        wanted = node.parameters.get("format")
+        shown = json_answer(node.content, wanted) if isinstance(wanted, dict) else to_html(node.content)
+        parts.append(f"<div class='answer' dir='auto' data-testid='bot'>{shown}</div>")
     elif node.status == "stopped":
         parts.append(f"<p class='note'>{esc(W.empty_stopped)}</p>")
     elif node.status == "done" and node.thinking:
@@ -186,12 +190,12 @@ def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool,
     parts.append(run_card(node, capabilities, elem_id="run-card" if last else None))
     cannot = (
         ""
-        if capabilities and capabilities.can_continue
+        if node.steps or (capabilities and capabilities.can_continue)
         else W.continue_not.format(engine=capabilities.engine_title if capabilities else "-")
     )
     unfinished = node.status in ("stopped", "interrupted", "error") or node.finish_reason == "length"
     acts = siblings(node) + action("copy", W.copy, extra=f" data-copied='{esc(W.copied)}'") + action("regenerate", W.regenerate)
-    if unfinished and node.content:
+    if unfinished and (node.content or node.steps):
         acts += action("continue", W.continue_answer, off_because=cannot)
     acts += action("request", W.show_request) + action("record", W.save_recording) + action("delete", W.delete)
     parts.append(f"<div class='acts'>{acts}</div>")

@@ -24,7 +24,7 @@ def head() -> str:
     begin with body inside a media query.
     """
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
-    styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "compare"))
+    styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "compare", "tools"))
     scripts = "\n".join(script(name) for name in ("page", "growing", "turns"))
     return f"{viewport}<style>{styles}</style><script>{scripts}</script>"
 

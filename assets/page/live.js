@@ -1,4 +1,4 @@
-// The answer in the making. value = { on, state, status, says, thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
+// The answer in the making. value = { on, state, status, says, steps: [{id, html}], thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
 // Beside it { view, begins, chat, sent, over }: which following of an answer this is, its chat, and what the server is
 // to be asked for as it begins and ends; left: what was followed is no longer shown.
 const at = (s) => element.querySelector(s);
@@ -43,6 +43,7 @@ function draw() {
     text.hidden = !!t.done && !box.dataset.open;
     growing.think(t.text || '');
   } else { growing.forget(); delete box.dataset.open; }
+  drawSteps(v.steps || []);
   growing.answer(v.blocks || [], v.tail || '');
   wait.textContent = v.wait || '';
   if (error.dataset.html !== (v.error || '')) { error.innerHTML = v.error || ''; error.dataset.html = v.error || ''; }
@@ -50,6 +51,28 @@ function draw() {
   const s = scroller();
   if (s && (v.jump || (follow && (v.on || v.error)))) s.scrollTop = s.scrollHeight;
 }
+// Turns that called tools, part by part: only what changed is drawn again, so that what somebody types into a card stays.
+const steps = at('.steps'), known = new Map();
+function drawSteps(parts) {
+  const keep = new Set(parts.map((p) => p.id));
+  for (const [id, part] of known) if (!keep.has(id)) { part.node.remove(); known.delete(id); }
+  for (const { id, html } of parts) {
+    const part = known.get(id);
+    if (part && part.html === html) continue;
+    const node = document.createElement('div'); node.innerHTML = html;
+    if (part) part.node.replaceWith(node); else steps.append(node);
+    known.set(id, { node, html });
+    node.querySelector('.call-answer')?.focus({ preventScroll: true });
+  }
+}
+steps.addEventListener('click', (e) => {
+  const b = e.target.closest('[data-op=tool]'); if (!b || b.disabled) return;
+  const card = b.closest('.call'), decision = b.dataset.decision;
+  for (const other of card.querySelectorAll('[data-op=tool]')) other.disabled = true; // until the next value says what became of it
+  if (decision === 'always' || decision === 'never') playground.toolPolicy(card.dataset.name, decision);
+  trigger('tool', { call: card.dataset.call, decision, text: card.querySelector('.call-answer')?.value || '' });
+});
+steps.addEventListener('keydown', (e) => { if (!e.isComposing && e.key === 'Enter' && (e.ctrlKey || e.metaKey) && e.target.matches('.call-answer')) e.target.closest('.call').querySelector('[data-decision=result]').click(); });
 at('.trace-head').addEventListener('click', (e) => { if (e.target.closest('button')) return; if (box.dataset.open) delete box.dataset.open; else box.dataset.open = 'yes'; draw(); });
 error.addEventListener('click', (e) => {
   const b = e.target.closest('[data-op]'); if (!b) return;

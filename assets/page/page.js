@@ -12,7 +12,7 @@
     panel, sheet, click,
     running: (on) => { if (on) body().dataset.running = 'on'; else delete body().dataset.running; },
     // Sets a text box of Gradio's the way a person would, so that its own state follows.
-    type: (selector, text) => { const box = document.querySelector(selector); if (!box) return; Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, 'value').set.call(box, text); box.dispatchEvent(new Event('input', { bubbles: true })); box.focus(); },
+    type: (selector, text) => { const box = document.querySelector(selector); if (!box) return; Object.getOwnPropertyDescriptor(box.constructor.prototype, 'value').set.call(box, text); box.dispatchEvent(new Event('input', { bubbles: true })); box.focus(); },
     requestAgain: () => { if (body().dataset.panel === 'request') click('show-request'); }, // what it shows was another chat's or model's
     copy: async (text, button) => {
       const say = button && button.textContent;
@@ -43,6 +43,7 @@
     else if (at('#shade')) sheet();
     else if (at('#seg-parameters')) panel();
     else if (at('#show-request')) panel('request');
+    else if (at('#seg-tools')) panel('tools');
     else if (at('#seg-connect')) panel('connect');
     else if (at('#jump')) { const s = document.querySelector('#scroll'); s.scrollTop = s.scrollHeight; }
     else if (at('[data-copy-code]')) playground.copy(at('.code').querySelector('pre').innerText, at('[data-copy-code]'));

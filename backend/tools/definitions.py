@@ -15,6 +15,7 @@ from backend.errors import BadInput
 from backend.types import Message, Tool
 
 MOST_TOOLS = 128  # as OpenAI
+MOST_MISMATCHES = 50
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")  # OpenAI's and DashScope's rule
 _NOTHING_FETCHED: Registry[Any] = Registry()
 
@@ -98,3 +99,9 @@ def check_turns(messages: Sequence[Message]) -> None:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
+
+
+def mismatches(value: object, schema: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    """Every place where `value` does not keep to `schema`, as a path, with what is wrong there; at most `MOST_MISMATCHES`."""
+    errors = Draft202012Validator(schema, registry=_NOTHING_FETCHED).iter_errors(value)
+    return [(tuple(error.absolute_path), error.message) for error, _ in zip(errors, range(MOST_MISMATCHES), strict=False)]

@@ -15,6 +15,7 @@ from ui.parameters import Panel
 from ui.render import esc
 from ui.text import WORDS as W
 from ui.theme import script
+from ui.tools.panel import tool_list
 
 VIEWS = (
     ("answers", W.view_answers), ("thinking", W.view_thinking), ("diff", W.view_diff), ("table", W.view_table),
@@ -102,7 +103,7 @@ def _drawer(made: dict[str, Any], picker: list[tuple[str, str]], model: str, cap
     made["settings_title"] = gr.HTML(drawer_title(0), elem_id="drawer-title", apply_default_css=False)
     made["model"] = gr.Dropdown(picker, value=model, label=W.model, allow_custom_value=True, elem_id="compare-model")
     made["link"] = gr.Checkbox(label=W.link, info=W.link_hint, value=False, elem_id="compare-link")
-    made["panel"] = parameters.build(capabilities, prefix="c-")
+    made["panel"] = parameters.build(capabilities, tool_list(shown=False, prefix="c-"), prefix="c-")
     gr.HTML(f"<h5>{W.setups}</h5>", apply_default_css=False)
     made["setup"] = gr.Dropdown(list(PRESETS), value=PRESETS[0], label=W.setup_name, allow_custom_value=True, elem_id="setup")
     with gr.Row():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ui.text.compare_en import CompareEnglish
+from ui.text.tools_en import ToolsEnglish
 
 
-class English(CompareEnglish):
+class English(CompareEnglish, ToolsEnglish):
     language = "en"
     product = "Qwen3-Next Playground"
 
@@ -92,7 +93,7 @@ class English(CompareEnglish):
         "stop": "finished",
         "length": "hit the token limit",
         "content_filter": "cut by the content filter",
-        "tool_calls": "wants a tool",
+        "tool_calls": "ended with calls",
         "unknown": "-",
         "stopped": "stopped by you",
         "error": "error",
@@ -107,6 +108,8 @@ class English(CompareEnglish):
         "reading": "reading the prompt",
         "thinking": "thinking",
         "answering": "answering",
+        "calling": "waiting for its tools",
+        "asking": "waiting for you",
         "done": "done",
         "stopped": "stopped by you",
         "error": "error",

@@ -1,0 +1,80 @@
+"""The events of tools: adding and importing them, and what a person decides about a call."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from backend import BackendError, BadInput, Decision, built_in_specs, kit_from, specs_from_openapi, specs_from_text, with_specs
+from ui import render
+from ui.chat import ChatTab
+from ui.layout import Page
+from ui.text import WORDS as W
+from ui.updates import Updates
+from ui.visitor import Session
+
+MOST_BYTES = 2_000_000  # of a file to import
+
+
+class ToolPanel:
+    """The handlers. The kit itself lives in the page, as the list's value."""
+
+    def __init__(self, page: Page, tab: ChatTab) -> None:
+        self.page = page
+        self.tab = tab
+
+    def add(self, definition: str | None, url: str | None, kit: Any) -> Updates:
+        """What is written in the definition's box, in the place of a tool of that name."""
+        try:
+            specs = specs_from_text(definition or "", "" if self.tab.backend.settings.public else url or "")
+            made, there = with_specs(kit_from(kit), specs)
+        except BackendError as error:
+            return self._note(error)
+        names = ", ".join(spec.tool.name for spec in specs)
+        said = W.tools_replaced if len(there) == len(specs) else W.tools_added
+        return {self.page.panel.tools: made.stored(), **self._said(said.format(names=names))}
+
+    def add_built_in(self, kit: Any) -> Updates:
+        made, _ = with_specs(kit_from(kit), specs := built_in_specs())
+        return {self.page.panel.tools: made.stored(), **self._said(W.tools_added.format(names=", ".join(s.tool.name for s in specs)))}
+
+    async def import_openapi(self, path: str, kit: Any) -> Updates:
+        """One tool an operation of an OpenAPI file."""
+        try:
+            specs = await asyncio.to_thread(_read, Path(path))
+            made, _ = with_specs(kit_from(kit), specs)
+        except BackendError as error:
+            return self._note(error)
+        return {self.page.panel.tools: made.stored(), **self._said(W.tools_imported.format(n=len(specs), name=Path(path).name))}
+
+    def decide(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
+        """A button on the card of a call: permission, refusal, or the result that was typed."""
+        data = dict(event._data or {})
+        run, call, wish = self.tab.running(session, request), str(data.get("call") or ""), str(data.get("decision") or "")
+        decision = {
+            "result": Decision(result=str(data.get("text") or "")),
+            "deny": Decision(allow=False),
+            "always": Decision(policy="always"),
+            "never": Decision(allow=False, policy="never"),
+        }.get(wish, Decision())
+        if run is None or run.desk is None or not run.desk.decide(call, decision):
+            raise gr.Error(f"{W.call_gone} {W.call_gone_hint}", duration=6)
+        return {self.page.tools.note: gr.skip()}
+
+    def _said(self, sentence: str) -> Updates:
+        return {self.page.tools.note: f"<p class='hint'>{render.esc(sentence)}</p>"}
+
+    def _note(self, error: BackendError) -> Updates:
+        return {self.page.tools.note: render.error_card(error.message, error.hint, (), elem_id="tool-error")}
+
+
+def _read(path: Path) -> list[Any]:
+    if path.stat().st_size > MOST_BYTES:
+        raise BadInput(f"{path.name} is larger than {MOST_BYTES // 1_000_000} MB.", hint="Cut it down to the operations that are needed.")
+    try:
+        return specs_from_openapi(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadInput(f"{path.name} is not UTF-8 text.", hint="Choose an OpenAPI file, as JSON or YAML.") from None
