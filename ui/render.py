@@ -138,13 +138,11 @@ def user_turn(node: Node) -> str:
 
 
 def trace_summary(node: Node) -> str:
-    if node.timing is not None and node.timing.thinking_s is not None:
-        label = W.thought.format(
-            seconds=f"{node.timing.thinking_s:.0f}" if node.timing.thinking_s >= 10 else f"{node.timing.thinking_s:.1f}"
-        )
+    spent_s, tokens = _own_thinking(node)
+    if spent_s is not None:
+        label = W.thought.format(seconds=f"{spent_s:.0f}" if spent_s >= 10 else f"{spent_s:.1f}")
     else:
         label = W.thought_unknown if node.content else W.thought_stopped
-    tokens = node.usage.reasoning_tokens if node.usage else None
     parts = [f"<b>{esc(label)}</b>"]
     if tokens is not None:
         parts.append(f"<span class='num'>{esc(W.tokens.format(n=count(tokens)))}</span>")
@@ -156,6 +154,17 @@ def trace_summary(node: Node) -> str:
             f"<span class='num of'>{esc(W.of_budget.format(n=count(int(budget))))}</span>"
         )
     return "".join(parts)
+
+
+def _own_thinking(node: Node) -> tuple[float | None, int | None]:
+    """(seconds, tokens) of the last trace alone: the answer's figures hold those of its earlier turns, too."""
+    spent_s = node.timing.thinking_s if node.timing else None
+    tokens = node.usage.reasoning_tokens if node.usage else None
+    for step in node.steps:
+        spent_s = None if spent_s is None else max(0.0, spent_s - (step.thinking_s or 0.0))
+        told = step.usage.reasoning_tokens
+        tokens = None if tokens is None or told is None else tokens - told
+    return spent_s, tokens
 
 
 def answer_parts(node: Node, *, trace_class: str = "trace", plain: bool = False) -> list[str]:

@@ -56,13 +56,17 @@ const steps = at('.steps'), known = new Map();
 function drawSteps(parts) {
   const keep = new Set(parts.map((p) => p.id));
   for (const [id, part] of known) if (!keep.has(id)) { part.node.remove(); known.delete(id); }
+  let before = null;
   for (const { id, html } of parts) {
-    const part = known.get(id);
-    if (part && part.html === html) continue;
-    const node = document.createElement('div'); node.innerHTML = html;
-    if (part) part.node.replaceWith(node); else steps.append(node);
-    known.set(id, { node, html });
-    node.querySelector('.call-answer')?.focus({ preventScroll: true });
+    let part = known.get(id);
+    if (!part || part.html !== html) {
+      const node = document.createElement('div'); node.innerHTML = html;
+      if (part) part.node.replaceWith(node);
+      part = { node, html }; known.set(id, part);
+    }
+    const next = before ? before.nextSibling : steps.firstChild;
+    if (next !== part.node) steps.insertBefore(part.node, next);
+    before = part.node;
   }
 }
 steps.addEventListener('click', (e) => {

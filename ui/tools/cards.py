@@ -88,7 +88,7 @@ def _questions(call: Called) -> str:
     if call.state == "waiting":
         label = esc(W.call_type.format(name=call.name))
         box = f"<textarea class='call-answer' rows='3' dir='auto' aria-label='{label}' placeholder='{label}'></textarea>"
-        return f"{box}<div class='call-acts'>{button('result', W.call_send, 'btn main')}{button('deny', W.call_no_result)}</div>"
+        return f"{box}<div class='call-acts'>{button('result', W.call_send, 'btn go')}{button('deny', W.call_no_result)}</div>"
     acts = button("allow", W.call_run, "btn main") + button("deny", W.call_refuse)
     acts += button("always", W.call_always.format(name=call.name)) + button("never", W.call_never.format(name=call.name))
     return f"<div class='call-acts'>{acts}</div>"
