@@ -20,12 +20,7 @@ def check_access(scope: Scope, headers: Mapping[str, str], token: SecretStr | No
     if token is not None:
         _check_token(headers.get("authorization", ""), token.get_secret_value())
     elif public or not _is_loopback(scope):
-        raise ApiError(
-            403,
-            "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.",
-            "permission_error",
-            "api_closed",
-        )
+        raise ApiError("api_closed", "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.")
     else:
         _check_no_web_page(headers)
 
@@ -34,10 +29,10 @@ def _check_token(given: str, token: str) -> None:
     scheme, _, key = given.partition(" ")
     if not given:
         message = "This API asks for its token: send the header Authorization: Bearer TOKEN."
-        raise ApiError(401, message, "authentication_error", "missing_api_key", headers={"www-authenticate": "Bearer"})
+        raise ApiError("missing_api_key", message, headers={"www-authenticate": "Bearer"})
     if scheme.casefold() != "bearer" or not secrets.compare_digest(key.strip().encode("utf-8", "replace"), token.encode()):
         message = "The token is wrong. It is the value of PLAYGROUND_API_TOKEN on this host."
-        raise ApiError(401, message, "authentication_error", "invalid_api_key", headers={"www-authenticate": "Bearer"})
+        raise ApiError("invalid_api_key", message, headers={"www-authenticate": "Bearer"})
 
 
 def _is_loopback(scope: Scope) -> bool:
@@ -54,9 +49,7 @@ def _check_no_web_page(headers: Mapping[str, str]) -> None:
     if "origin" in headers:
         hosts.append(urlsplit(headers["origin"]).netloc)
     if not all(_host_name(host) in _LOCAL_NAMES for host in hosts):
-        raise ApiError(
-            403, "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.", "permission_error", "api_closed"
-        )
+        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.")
 
 
 def _host_name(host: str) -> str:

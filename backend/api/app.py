@@ -72,7 +72,7 @@ class HttpApi:
         provider = await self._engines.pipeline(model, Access())
         if self._active + asked.choices > MOST_AT_ONCE:
             message = f"{MOST_AT_ONCE} answers are being written at once, which is as many as this host takes."
-            raise ApiError(429, message, "rate_limit_error", "rate_limit_exceeded", headers={"retry-after": "1"})
+            raise ApiError("rate_limit_exceeded", message, headers={"retry-after": "1"})
         self._active += asked.choices
         headers = {"x-request-id": request_id}
         if asked.ignored:
@@ -108,7 +108,7 @@ class HttpApi:
         }
 
     async def embeddings(self, request: Request, request_id: str) -> Response:
-        raise ApiError(404, "There are no embeddings here: the models of this app write text.", code="not_found")
+        raise ApiError("not_found", "There are no embeddings here: the models of this app write text.")
 
     async def metrics(self, request: Request, request_id: str) -> Response:
         return Response(self._engines.audit.prometheus(), media_type="text/plain; version=0.0.4")
@@ -154,11 +154,11 @@ class HttpApi:
 
     async def _wrong_method(self, request: Request, error: Exception) -> Response:
         message = f"{request.url.path} does not take {request.method}."
-        return _refused(ApiError(405, message, code="method_not_allowed", headers=getattr(error, "headers", None) or {}), _new_request_id())
+        return _refused(ApiError("method_not_allowed", message, headers=getattr(error, "headers", None) or {}), _new_request_id())
 
 
 async def _unknown_path(request: Request, request_id: str) -> Response:
-    raise ApiError(404, f"There is no {request.url.path} here.", code="not_found")
+    raise ApiError("not_found", f"There is no {request.url.path} here.")
 
 
 def _new_request_id() -> str:
@@ -180,14 +180,14 @@ async def _read(request: Request, kind: type[Body]) -> Body:
     async for part in request.stream():
         size += len(part)
         if size > MOST_BYTES:
-            raise ApiError(413, f"The body is larger than {MOST_BYTES >> 20} MB.", code="body_too_large")
+            raise ApiError("body_too_large", f"The body is larger than {MOST_BYTES >> 20} MB.")
         parts.append(part)
     try:
         data = json.loads(b"".join(parts), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, NaN, nested without end
-        raise ApiError(400, f"The body is no JSON: {str(error)[:200]}.", code="invalid_json") from error
+        raise ApiError("invalid_json", f"The body is no JSON: {str(error)[:200]}.") from error
     if not isinstance(data, dict):
-        raise ApiError(400, "The body is no JSON object.", code="invalid_json")
+        raise ApiError("invalid_json", "The body is no JSON object.")
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -195,7 +195,7 @@ async def _read(request: Request, kind: type[Body]) -> Body:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         wrong = max(found, key=lambda e: len(e["loc"]))
         param = _path(wrong["loc"], data)
-        raise ApiError(400, f"{param or 'body'}: {wrong['msg']}.", code="invalid_value", param=param or None) from error
+        raise ApiError("invalid_value", f"{param or 'body'}: {wrong['msg']}.", param=param or None) from error
 
 
 def _no_number(name: str) -> float:

@@ -52,9 +52,9 @@ class Asked:
 def chat_request(body: ChatBody, capabilities: Capabilities) -> Asked:
     """Raises `ApiError` or `BadInput` for what is wrong in itself; what the model cannot do is judged by `checking.check`."""
     if body.top_logprobs is not None and not body.logprobs:
-        raise ApiError(400, "top_logprobs goes with logprobs: true.", param="top_logprobs", code="invalid_value")
+        raise ApiError("invalid_value", "top_logprobs goes with logprobs: true.", "top_logprobs")
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
-        raise ApiError(400, "max_tokens and max_completion_tokens differ.", param="max_completion_tokens", code="invalid_value")
+        raise ApiError("invalid_value", "max_tokens and max_completion_tokens differ.", "max_completion_tokens")
     messages = tuple(_message(message) for message in body.messages)
     check_turns(messages)
     switch = body.enable_thinking
@@ -80,10 +80,10 @@ def completion_request(body: CompletionBody, capabilities: Capabilities) -> Aske
     """Raises `ApiError` or `BadInput`."""
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     if len(prompts) != 1:
-        raise ApiError(400, "One prompt a request.", param="prompt", code="invalid_value")
+        raise ApiError("invalid_value", "One prompt a request.", "prompt")
     for name in ("echo", "suffix"):
         if getattr(body, name):
-            raise ApiError(400, f"{name} is not supported here.", param=name, code="unsupported_parameter")
+            raise ApiError("unsupported_parameter", f"{name} is not supported here.", name)
     parameters = replace(_parameters(body), max_tokens=body.max_tokens)
     detail = None if body.logprobs is None else Detail(body.logprobs)
     return _asked(body, ChatRequest(model_of(body.model), (), parameters, detail=detail, prompt=prompts[0]), capabilities)
@@ -108,7 +108,7 @@ def _asked(body: ChatBody | CompletionBody, request: ChatRequest, capabilities: 
             sent[name] = value
         elif name in _MEANT and value:
             where = f"{capabilities.title} on {capabilities.engine_title}"
-            raise ApiError(400, f"{where} does not take {name}. Leave it out.", param=name, code="unsupported_parameter")
+            raise ApiError("unsupported_parameter", f"{where} does not take {name}. Leave it out.", name)
         elif name not in _MEANT:
             ignored.append(name)
     request = replace(request, parameters=replace(request.parameters, extra=sent))
@@ -149,17 +149,17 @@ def _message(message: AnyMessage) -> Message:
 def _tools(body: ChatBody) -> Tools | None:
     if not body.tools:
         if body.tool_choice not in (None, "none", "auto"):
-            raise ApiError(400, "tool_choice needs tools.", param="tool_choice", code="invalid_value")
+            raise ApiError("invalid_value", "tool_choice needs tools.", "tool_choice")
         return None
     offered = tuple(Tool(t.function.name, t.function.description or "", t.function.parameters or {}) for t in body.tools)
     try:
         check_tools(offered)
     except BadInput as error:
-        raise ApiError(400, f"{error.message} {error.hint}", param="tools", code="invalid_value") from error
+        raise ApiError("invalid_value", f"{error.message} {error.hint}", "tools") from error
     choice = body.tool_choice
     if isinstance(choice, ChosenTool):
         if choice.function.name not in {tool.name for tool in offered}:
-            raise ApiError(400, f"tool_choice names {choice.function.name!r}, which is not among the tools.", param="tool_choice")
+            raise ApiError("invalid_value", f"tool_choice names {choice.function.name!r}, which is not among the tools.", "tool_choice")
         return Tools(offered, "named", choice.function.name, body.parallel_tool_calls)
     return Tools(offered, choice or "auto", None, body.parallel_tool_calls)
 
@@ -173,6 +173,6 @@ def _format(body: ChatBody) -> AnswerFormat | None:
         try:
             check_schema(told.schema_, "response_format's json_schema.schema")
         except BadInput as error:
-            raise ApiError(400, f"{error.message} {error.hint}", param="response_format", code="invalid_value") from error
+            raise ApiError("invalid_value", f"{error.message} {error.hint}", "response_format") from error
         return AnswerFormat(told.schema_, told.name, told.strict)
     return None

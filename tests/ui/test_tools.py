@@ -1,0 +1,178 @@
+"""Tools on the page, by its handlers: defining them, answering calls, and what a reload, a stop and a wrong definition leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from backend import kit_from
+from tests.emulator import bodies
+from tests.ui.tab import INSTRUCT, Tab, until
+from ui.tools.handlers import ToolPanel
+
+ADD = {
+    "name": "add",
+    "description": "Cộng hai số, 加法",
+    "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+}
+
+
+class Tools:
+    """A tab with the Tools panel."""
+
+    def __init__(self, house, **given):
+        self.tab: Tab = house.tab(**given)
+        self.panel = ToolPanel(house.page, house.chat)
+        self.page = house.page
+
+    @property
+    def kit(self):
+        return kit_from(self.tab.values[self.page.panel.tools])
+
+    def note(self) -> str:
+        return self.tab.shown[self.page.tools.note]
+
+    def add(self, definition, url=""):
+        text = definition if isinstance(definition, str) else json.dumps(definition)
+        self.tab.take_one(self.panel.add(text, url, self.tab.values[self.page.panel.tools]))
+
+    def decide(self, decision, text=""):
+        card = next(p["id"] for p in reversed(self.tab.live["steps"]) if p["id"].startswith("call_"))
+        event = SimpleNamespace(_data={"call": card, "decision": decision, "text": text})
+        return self.panel.decide(event, self.tab.session, self.tab.request)
+
+    def state(self) -> str:
+        return self.tab.live["state"]
+
+
+@pytest.fixture
+async def tools(house):
+    return Tools(house)
+
+
+async def answering(tools, decision, text=""):
+    """A watcher that answers the first call that waits."""
+    done = []
+
+    async def look(tab):
+        if tools.state() == "asking" and not done:
+            done.append(True)
+            tools.decide(decision, text)
+
+    return look
+
+
+async def test_a_tool_is_defined_called_and_answered_by_hand(tools, emulator):
+    tools.add(ADD)
+    assert [s.tool.name for s in tools.kit.specs] == ["add"] and tools.kit.specs[0].by == "hand" and "Added: add." in tools.note()
+    await tools.tab.send("Cộng đi [[tool]] [[rate:40]] [[think:5]]", on_update=await answering(tools, "result", "bảy, 七"))
+    assert tools.state() == "done" and "bảy, 七" in tools.tab.last["html"] and "data-state='done'" in tools.tab.last["html"]
+    assert bodies(emulator)[0]["tools"][0]["function"]["name"] == "add"
+    states = [live["state"] for live in tools.tab.lives]
+    assert "thinking" in states and "asking" in states
+    writing = [p for live in tools.tab.lives for p in live.get("steps", []) if "data-state='writing'" in p["html"]]
+    assert writing, "the call is shown while it is written"
+
+
+async def test_the_kit_comes_back_with_its_chat(tools, house):
+    tools.add(ADD)
+    await tools.tab.send("Hello")
+    again = Tools(house, chat=tools.tab.session.conversation_id)
+    await again.tab.load()
+    assert again.kit == tools.kit
+    await again.tab.new_chat()
+    assert again.kit == tools.kit, "a new chat goes on with the settings"
+
+
+async def test_a_call_that_waits_is_there_after_a_reload(tools, house):
+    tools.add(ADD)
+    asking = asyncio.create_task(tools.tab.send("Add [[tool]]"))
+    await until(lambda: bool(tools.tab.lives) and tools.state() == "asking")
+    again = Tools(house, chat=tools.tab.session.conversation_id)
+    house.backend.runs.expect("local")
+    asking.cancel()
+    tools.tab.close()
+    await again.tab.load(on_update=await answering(again, "result", "after the reload"))
+    assert again.state() == "done" and "after the reload" in again.tab.last["html"]
+
+
+async def test_a_stopped_call_is_gone_on_with(tools):
+    tools.add(ADD)
+
+    async def stop(tab):
+        if tools.state() == "asking":
+            await tab.stop()
+
+    await tools.tab.send("Add [[tool]]", on_update=stop)
+    assert (
+        tools.state() == "stopped" and "waits for its result" in tools.tab.last["html"] and "data-op='continue'" in tools.tab.last["html"]
+    )
+    assert "<textarea" not in tools.tab.last["html"]
+    await tools.tab.act("continue", tools.tab.last["id"], on_update=await answering(tools, "result", "later"))
+    assert tools.state() == "done" and "later" in tools.tab.last["html"]
+
+
+async def test_a_call_that_nobody_waits_for_says_so(tools):
+    tools.add(ADD)
+    await tools.tab.send("Add [[tool]]", on_update=await answering(tools, "deny"))
+    assert "not run" in tools.tab.last["html"]
+    tools.tab.live["steps"] = [{"id": "call_gone", "html": ""}]
+    with pytest.raises(gr.Error, match="not waiting any more"):
+        tools.decide("result", "late")
+
+
+BAD = [
+    ("", "no definition yet"),
+    ("{broken", "no JSON"),
+    ("[1]", "has a name"),
+    ({"parameters": {}}, "has a name"),
+    ({"name": "bad name"}, "no tool name"),
+    ({"name": "f", "parameters": {"type": "array"}}, "are no object"),
+    ({"name": "f", "parameters": {"type": "nothing"}}, "no JSON Schema"),
+    ({"name": "f", "parameters": 5}, "are no object"),
+]
+
+
+@pytest.mark.parametrize(("definition", "sentence"), BAD)
+async def test_a_wrong_definition_changes_nothing_and_says_why(tools, definition, sentence):
+    tools.add(ADD)
+    before = tools.kit
+    tools.add(definition)
+    assert sentence in tools.note() and "class='err'" in tools.note() and tools.kit == before
+
+
+async def test_a_definition_takes_the_place_of_one_of_its_name(tools):
+    tools.add(ADD)
+    tools.add({"type": "function", "function": {**ADD, "description": "Other"}}, "http://127.0.0.1:9/add")
+    (spec,) = tools.kit.specs
+    assert (spec.tool.description, spec.by, spec.url) == ("Other", "http", "http://127.0.0.1:9/add") and "Replaced: add." in tools.note()
+    tools.add(ADD, "ftp://x")
+    assert "begins with http" in tools.note()
+
+
+async def test_on_a_public_host_no_address_is_taken(houses, emulator):
+    tools = Tools(houses(dashscope_base_url=emulator, dashscope_api_key="k", public=True))
+    tools.add(ADD, "http://127.0.0.1:9/add")
+    assert tools.kit.specs[0].by == "hand" and tools.kit.specs[0].url == ""
+
+
+async def test_an_answer_in_json_is_checked(tools, emulator):
+    tools.tab.model = INSTRUCT
+    await tools.tab.house.settings.choose_model(INSTRUCT, tools.tab.session)
+    tools.tab.set("json_on", True)
+    tools.tab.set("json_schema", json.dumps(ADD["parameters"]))
+    await tools.tab.send("JSON please")
+    assert "Keeps to the schema." in tools.tab.last["html"] and "class='json'" in tools.tab.last["html"]
+    assert bodies(emulator)[-1]["response_format"]["json_schema"]["schema"] == ADD["parameters"]
+
+
+async def test_a_broken_schema_keeps_the_text(tools):
+    tools.tab.model = INSTRUCT
+    tools.tab.set("json_on", True)
+    tools.tab.set("json_schema", "{broken")
+    await tools.tab.send("JSON please")
+    assert "The schema is no JSON" in str(tools.tab.live) and tools.page.composer not in tools.tab.shown
