@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.catalogue import Capabilities
-from backend.providers.bodies import compatible_body, native_body
+from backend.providers.bodies import compatible_body, message_json, native_body
 from backend.providers.connection import shown_address
+from backend.tool_calls import tool_json
 from backend.types import ChatRequest
 
 DASHSCOPE_VARIABLE, SERVER_VARIABLE = "DASHSCOPE_API_KEY", "OPENAI_API_KEY"
 _OPENAI_FIELDS = frozenset(
-    "model messages stream stream_options temperature top_p max_tokens presence_penalty seed stop tools tool_choice n".split()
+    "model messages stream stream_options temperature top_p max_tokens presence_penalty frequency_penalty seed stop n tools "
+    "tool_choice parallel_tool_calls response_format logprobs top_logprobs".split()
 )
 
 
@@ -161,7 +163,7 @@ for await (const bytes of response.body) {{
 
 
 def _transformers(request: ChatRequest) -> str:
-    messages = [{"role": m.role, "content": m.content} for m in request.messages]
+    messages = [message_json(m) for m in request.messages]
     values = request.parameters
     names = {"max_tokens": "max_new_tokens", "temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "min_p": "min_p"}
     names["repetition_penalty"] = "repetition_penalty"
@@ -173,13 +175,17 @@ def _transformers(request: ChatRequest) -> str:
     model = "HuggingFaceTB/SmolLM2-135M-Instruct" if request.model == "demo" else request.model
     seed = f"set_seed({values.seed})\n" if values.seed is not None else ""
     switch = "" if values.enable_thinking is None else f", enable_thinking={values.enable_thinking}"
+    offered = ""
+    if request.tools is not None and request.tools.choice != "none":
+        offered = f"tools = {_python([tool_json(tool) for tool in request.tools.offered], 0)}\n"
+        switch += ", tools=tools"
     return f"""from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer, set_seed
 
 name = {model!r}
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map="auto")
 messages = {_python(messages, 0)}
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{switch})
+{offered}inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{switch})
 inputs = inputs.to(model.device)
 {seed}model.generate(**inputs, streamer=TextStreamer(tokenizer, skip_prompt=True){arguments})
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import importlib.util
+import json
 import logging
 import re
 import threading
@@ -19,7 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.types import Message
+from backend.tool_calls import tool_json
+from backend.types import Message, Tools
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -86,9 +88,12 @@ async def count_tokens(text: str) -> int:
     return await asyncio.to_thread(_count, text)
 
 
-async def count_messages(messages: Sequence[Message], *, with_thinking: bool = False) -> int:
-    """About what a request with these messages holds: their texts, the template around each, the opening of the answer."""
-    texts = [m.content for m in messages]
+async def count_messages(messages: Sequence[Message], *, with_thinking: bool = False, tools: Tools | None = None) -> int:
+    """About what a request with these messages holds: their texts and calls, the template around each, the tools that are offered, the
+    opening of the answer."""
+    texts = [m.content for m in messages] + [f"{call.name} {call.arguments}" for m in messages for call in m.calls]
+    if tools is not None and tools.choice != "none":
+        texts += [json.dumps(tool_json(tool), ensure_ascii=False) for tool in tools.offered]
     if with_thinking:
         texts += [m.thinking for m in messages if m.thinking]
     counted = await asyncio.to_thread(lambda: sum(map(_count, texts)))

@@ -24,4 +24,6 @@ def download(name: str, text: str, kind: str) -> dict[str, str]:
 
 async def context_meter(request: ChatRequest, capabilities: Capabilities) -> str:
     """How much of the model's context a request takes; empty without one."""
-    return render.context_line(await count_messages(request.messages), capabilities.context_tokens) if request.messages else ""
+    if not request.messages:
+        return ""
+    return render.context_line(await count_messages(request.messages, tools=request.tools), capabilities.context_tokens)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,9 +17,10 @@ from pydantic import ValidationError
 from backend.errors import BadInput
 from backend.history.exchange import VERSION, FileChat, FileTurn, check_size
 from backend.history.records import Conversation, Node
+from backend.steps import Step, stored_steps
 
 _HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
-_MARK = re.compile(r"<!-- playground:(conversation|turn|thinking|attachment|text)(?: (\{.*\}))? -->")
+_MARK = re.compile(r"<!-- playground:(conversation|turn|thinking|attachment|steps|text)(?: (\{.*\}))? -->")
 _LOOKS_LIKE_MARK = re.compile(r"^<!-- \\*playground:", re.MULTILINE)
 _ESCAPED_MARK = re.compile(r"^<!-- \\(\\*playground:)", re.MULTILINE)
 _FOLD_END = "\n\n</details>"
@@ -52,9 +54,21 @@ def _turn(node: Node) -> list[str]:
     for attachment in node.attachments:
         about = {k: v for k, v in asdict(attachment).items() if k != "text" and v is not None}
         parts += [_mark("attachment", about), *_folded(attachment.name, attachment.text)]
+    if node.steps:
+        parts += [_mark("steps", {"steps": stored_steps(node.steps)}), *_steps(node.steps)]
     if node.thinking is not None:
         parts += [_mark("thinking"), *_folded("Thinking", node.thinking)]
     return [*parts, _mark("text"), "", _escaped(node.content), ""]
+
+
+def _steps(steps: Sequence[Step]) -> list[str]:
+    """For people; what is read back stands in the comment before it."""
+    lines: list[str] = []
+    for step in steps:
+        lines += [_escaped(step.content), ""] if step.content.strip() else []
+        for call in step.calls:
+            lines += _folded(f"{call.name}({call.arguments})", call.result if call.result is not None else "-")
+    return lines
 
 
 def _folded(summary: str, text: str) -> list[str]:
@@ -83,6 +97,8 @@ def from_text(text: str, filename: str) -> tuple[FileChat]:
             turns.append({**values, "id": str(len(turns)), "parent": str(len(turns) - 1) if turns else None, "content": "", "line": number})
         elif turns and kind == "text":
             turns[-1]["content"] = _unescaped(body[1:] if body[:1] == [""] else body)
+        elif turns and kind == "steps":
+            turns[-1]["steps"] = values.get("steps") or ()
         elif turns and kind == "thinking":
             turns[-1]["thinking"] = _unfolded(body)
         elif turns and kind == "attachment":

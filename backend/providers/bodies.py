@@ -19,7 +19,7 @@ def compatible_body(request: ChatRequest, capabilities: Capabilities) -> dict[st
     dashscope = capabilities.engine == "dashscope"
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [_message(m, resend=request.resend_thinking, dashscope=dashscope) for m in request.messages],
+        "messages": [message_json(m, resend=request.resend_thinking, dashscope=dashscope) for m in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -44,7 +44,7 @@ def native_body(request: ChatRequest, capabilities: Capabilities) -> dict[str, A
     switch = _enable_thinking(request, capabilities)
     if switch is not None:
         parameters["enable_thinking"] = switch
-    messages = [_message(m, resend=request.resend_thinking, dashscope=True) for m in request.messages]
+    messages = [message_json(m, resend=request.resend_thinking, dashscope=True) for m in request.messages]
     return {"model": request.model, "input": {"messages": messages}, "parameters": parameters}
 
 
@@ -63,7 +63,7 @@ def _enable_thinking(request: ChatRequest, capabilities: Capabilities) -> bool |
     return request.parameters.enable_thinking if capabilities.thinking in ("switch", "unknown") else None
 
 
-def _message(message: Message, *, resend: bool, dashscope: bool) -> dict[str, Any]:
+def message_json(message: Message, *, resend: bool = False, dashscope: bool = False) -> dict[str, Any]:
     """Earlier thinking goes back inside the text, closed, where it is asked for; DashScope takes no old trace in any field."""
     content = message.content
     if resend and message.thinking and not dashscope:

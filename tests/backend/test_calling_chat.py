@@ -132,14 +132,16 @@ async def test_exported_chats_bring_their_steps_back(backend):
     run = await chat.send(OWNER, ACCESS, None, "How many? [[tool]]", choices())
     backend.runs.watch(run, "page")
     await until(run, "asking")
-    run.desk.decide(open_call(run), Decision(result="3"))
+    run.desk.decide(open_call(run), Decision(result="3 -- <!-- playground:turn -->"))
     await until(run, "done")
     assert await run.storage_failure() is None
     node = await stored(backend, run)
-    text = await chat.history.export(OWNER, run.conversation_id, "json")
-    (copy,) = await chat.history.import_text(OWNER, text, "chats.json")
-    loaded = await chat.history.load(OWNER, copy)
-    assert next(n for n in loaded.nodes.values() if n.role == "assistant").steps == node.steps
+    for form in ("json", "markdown"):
+        text = await chat.history.export(OWNER, run.conversation_id, form)
+        (copy,) = await chat.history.import_text(OWNER, text, f"chats.{form}")
+        loaded = await chat.history.load(OWNER, copy)
+        restored = next(n for n in loaded.nodes.values() if n.role == "assistant")
+        assert restored.steps == node.steps and restored.content == node.content
 
 
 async def test_a_wrong_kit_leaves_the_text_with_the_person(backend):
