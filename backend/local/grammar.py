@@ -75,7 +75,7 @@ def of_calls(tokenizer: PreTrainedTokenizerBase, tools: Tools) -> str:
     calls = [
         {
             "type": "object",
-            "properties": {"name": {"const": tool.name}, "arguments": {"type": "object", **tool.parameters}},
+            "properties": {"name": {"const": tool.name}, "arguments": _closed(tool.parameters)},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
@@ -85,6 +85,12 @@ def of_calls(tokenizer: PreTrainedTokenizerBase, tools: Tools) -> str:
     more = r' ("\n" block)*' if tools.parallel else ""
     block = rf'block: {_tag(tokenizer, OPEN)} "\n" ({" | ".join(f"call{n}" for n in range(len(calls)))}) "\n" {_tag(tokenizer, CLOSE)}'
     return f"start: head block{more}\n{_HEAD}\n{block}{rules}"
+
+
+def _closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that a tool does not name are of no use to it, and a weak model would go on inventing them."""
+    closing = {"additionalProperties": False} if "properties" in parameters and "$ref" not in parameters else {}
+    return {"type": "object", **closing, **parameters}
 
 
 def _json(schema: Mapping[str, Any]) -> str:
