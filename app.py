@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import socket
@@ -33,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--random-weights", choices=["qwen3-next-80b"], default=None, help="no checkpoint: that size, random weights")
     bench.add_argument("--layers", type=int, default=None, help="with --random-weights: so many layers in place of all")
     bench.add_argument("--tokens", type=int, default=256, help="the longest answer")
+    openapi = commands.add_parser("openapi", help="print the HTTP API's OpenAPI document, to import elsewhere")
+    openapi.add_argument("--address", default="http://127.0.0.1:7860", metavar="URL", help="where the API is reached, up to /v1")
     return top
 
 
@@ -51,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     if options.command == "mock":
         return mock(options)
+    if options.command == "openapi":
+        return openapi(options.address)
     if options.command in ("pack", "bench"):
         from backend.local import commands
 
@@ -93,6 +98,14 @@ def mock(options: argparse.Namespace) -> int:
         return _taken(options.port)
     told = {"tokens_per_s": options.rate, "first_token_s": options.first_token, "fault": options.fault}
     run_emulator(options.host, options.port, MockConfig(**{k: v for k, v in told.items() if v is not None}))
+    return 0
+
+
+def openapi(address: str) -> int:
+    from backend.api.openapi import document
+
+    text = json.dumps(document(address.rstrip("/")), ensure_ascii=False, indent=2)
+    sys.stdout.buffer.write(f"{text}\n".encode())  # the same bytes whatever the terminal's encoding is
     return 0
 
 

@@ -79,6 +79,7 @@ class Backend:
         self.engines = Engines(settings, self.catalogue)
         self.runs = Runs(self._save)
         self.shelf = Shelf(settings.data_dir)
+        self.toolbox = Toolbox(settings)
         self._history: History | None = None
         self._chat: Chat | None = None
         self._comparing: Comparing | None = None
@@ -92,7 +93,7 @@ class Backend:
         async with self._opening:
             if self._chat is None:
                 self._history = await History.open(self.settings.database_url, self.settings.data_dir)
-                self._chat = Chat(self.settings, self.engines, self._history, self.runs, Toolbox(self.settings))
+                self._chat = Chat(self.settings, self.engines, self._history, self.runs, self.toolbox)
             return self._chat
 
     async def side_by_side(self) -> Comparing:
@@ -158,6 +159,7 @@ class Backend:
             if each is not None:
                 await each.aclose()
         await self.runs.aclose()
+        await self.toolbox.aclose()
         await self.engines.aclose()
         if self._history is not None:
             await self._history.aclose()

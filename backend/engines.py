@@ -6,16 +6,14 @@ Builds each provider once per place and key, imports it only when it is asked fo
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from backend.addresses import is_private
 from backend.audit import Audit, Audited
 from backend.catalogue import ASSETS, Capabilities, Catalogue
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
@@ -263,18 +261,3 @@ class Engines:
 
 def _secret(key: SecretStr | None) -> str:
     return key.get_secret_value() if key is not None else ""
-
-
-async def is_private(url: str) -> bool:
-    """Whether a URL's host is, or resolves to, anything but a public address. Unresolvable counts as private."""
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        host = None
-    if host is None:
-        return True
-    try:
-        found = {info[4][0] for info in await asyncio.get_running_loop().getaddrinfo(host, None)}
-    except OSError:
-        return True
-    return any(not ipaddress.ip_address(str(address).partition("%")[0]).is_global for address in found)

@@ -128,6 +128,7 @@ def _bind_tools(page: Page, tools: ToolPanel) -> None:
     parts.add.click(tools.add, [parts.definition, parts.url, page.panel.tools], changed, **QUIET)
     parts.built_in.click(tools.add_built_in, page.panel.tools, changed, **QUIET)
     parts.openapi.upload(tools.import_openapi, [parts.openapi, page.panel.tools], changed, **QUIET)
+    gr.on([parts.mcp_connect.click, parts.mcp.submit], tools.connect_mcp, [parts.mcp, page.panel.tools], changed, **QUIET)
     page.live.tool(tools.decide, [page.session], parts.note, queue=False, trigger_mode="multiple", **QUIET)
 
 

@@ -46,7 +46,7 @@ class LiveView:
             "thinking": self._thinking(),
             "blocks": self._markdown.blocks,
             "tail": run.answer.text if as_json else self._markdown.tail,
-            "steps": [*step_parts(run.steps, live=not run.ended), *calls_being_written(run)],
+            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended), *calls_being_written(run)],
             "wait": self._waiting(),
         }
 

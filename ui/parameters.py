@@ -203,7 +203,8 @@ def choices_from(model: str, capabilities: Capabilities, values: list[Any]) -> C
     elif seed is not None and seed < -1:
         raise BadInput(f"Seed is {seed:g}; it takes 0 to 2147483647, or -1 for a new one each time.", hint="Set it to -1.")
     extra = _extra(by_name["extra"]) if capabilities.takes_extra else {}
-    if capabilities.engine == "replay":
+    replayed = capabilities.engine == "replay"
+    if replayed:
         extra = {"replay_speed": by_name["replay_speed"]}
     parameters = GenerationParameters(
         **numbers,
@@ -216,8 +217,9 @@ def choices_from(model: str, capabilities: Capabilities, values: list[Any]) -> C
         parameters=parameters,
         system=_text(by_name["system"], W.system_prompt),
         resend_thinking=bool(by_name["resend"]),
-        tools=kit_from(by_name["tools"]) if capabilities.takes_tools else ToolKit(),
-        format=format_from(bool(by_name["json_on"]), _text(by_name["json_schema"], W.json_schema)) if capabilities.formats else None,
+        # a model that cannot do these refuses, with a sentence: without them the answer would be another
+        tools=ToolKit() if replayed else kit_from(by_name["tools"]),
+        format=None if replayed else format_from(bool(by_name["json_on"]), _text(by_name["json_schema"], W.json_schema)),
     )
 
 

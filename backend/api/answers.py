@@ -58,6 +58,17 @@ def _logprob(detail: TokenDetail) -> dict[str, Any]:
     return {**entry(detail.token, detail.logprob), "top_logprobs": [entry(t, p) for t, p in detail.alternatives]}
 
 
+def _plain_logprobs(details: Sequence[TokenDetail]) -> dict[str, Any] | None:
+    """As plain completions have them."""
+    if not details:
+        return None
+    return {
+        "tokens": [d.token for d in details],
+        "token_logprobs": [d.logprob for d in details],
+        "top_logprobs": [dict(d.alternatives) for d in details],
+    }
+
+
 def _those_of(text: str, details: list[TokenDetail]) -> list[TokenDetail]:
     """The tokens that `text` is made of, without those before it that made none: the tag after a trace and its line breaks."""
     joined = "".join(detail.token for detail in details)
@@ -180,13 +191,7 @@ class Choice:
 
     def completion(self, place: int) -> dict[str, Any]:
         """As an entry of a plain completion's `choices`: trace and text are one there, as the model wrote them."""
-        text, told = "".join((*self._thinking, *self._text)), None
-        if self._details:
-            told = {
-                "tokens": [d.token for d in self._details],
-                "token_logprobs": [d.logprob for d in self._details],
-                "top_logprobs": [dict(d.alternatives) for d in self._details],
-            }
+        text, told = "".join((*self._thinking, *self._text)), _plain_logprobs(self._details)
         return {"index": place, "text": text, "logprobs": told, "finish_reason": _reason(self._reason)}
 
 
@@ -212,13 +217,19 @@ class CompletionFrames:
     def __init__(self, answer_id: str, model: str, *, include_usage: bool) -> None:
         self._made = {"id": answer_id, "object": "text_completion", "created": int(time.time()), "model": model}
         self._include_usage = include_usage
+        self._details: dict[int, list[TokenDetail]] = {}
         self._usages: list[Usage] = []
 
     def take(self, place: int, event: Event) -> bytes:
         """The frame of one event, if it has any."""
         match event:
             case TextDelta() | ThinkingDelta():
-                return self._frame([{"index": place, "text": event.text, "logprobs": None, "finish_reason": None}])
+                details = self._details.pop(place, [])
+                told = _plain_logprobs(_those_of(event.text, details)) if isinstance(event, TextDelta) else None
+                return self._frame([{"index": place, "text": event.text, "logprobs": told, "finish_reason": None}])
+            case TokenDetail():
+                self._details.setdefault(place, []).append(event)
+                return b""
             case Finished():
                 self._usages.append(event.usage)
                 return self._frame([{"index": place, "text": "", "logprobs": None, "finish_reason": _reason(event.reason)}])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
@@ -17,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from backend.api import described
 from backend.api.access import check_access
 from backend.api.answers import ChatFrames, CompletionFrames, chat_body, completion_body, new_answer_id
 from backend.api.bodies import ChatBody, CompletionBody
@@ -25,14 +28,15 @@ from backend.api.requests import Asked, chat_request, completion_request
 from backend.api.serving import Job, Streamed, Whole, told
 from backend.checking import check
 from backend.engines import Access, Engines
-from backend.errors import BackendError
+from backend.errors import BackendError, UnknownModel
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 10 * 2**20  # of a body: a prompt of the longest context is far smaller
 MOST_AT_ONCE = 256
-PATHS = ("/v1", "/healthz", "/metrics")
+PATHS = ("/v1", "/healthz", "/metrics", "/openapi.json", "/docs")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 Body = TypeVar("Body", bound=BaseModel)
 Handler = Callable[[Request, str], Awaitable[Response]]
 
@@ -76,7 +80,7 @@ class HttpApi:
         self._active += asked.choices
         headers = {"x-request-id": request_id}
         if asked.ignored:
-            headers["x-ignored-parameters"] = ", ".join(asked.ignored).encode("ascii", "replace").decode()[:1000]
+            headers["x-ignored-parameters"] = _as_header(asked.ignored)
         return Job(provider, asked.request, asked.choices, partial(self._release, asked.choices), headers)
 
     def _release(self, choices: int) -> None:
@@ -88,7 +92,10 @@ class HttpApi:
         return _json({"object": "list", "data": listed}, request_id)
 
     async def model(self, request: Request, request_id: str) -> Response:
-        return _json(await self._model(request.path_params["name"]), request_id)
+        name = request.path_params["name"]
+        if not name.partition(":")[2].strip():  # the catalogue, which is asked without a key too, has an honest card for any other
+            raise UnknownModel(f"{name!r} is no model name.", hint="Names look like dashscope:qwen-plus or local:demo.")
+        return _json(await self._model(name), request_id)
 
     async def _model(self, name: str) -> dict[str, Any]:
         """OpenAI's four fields, and what its callers have to look up elsewhere."""
@@ -111,7 +118,11 @@ class HttpApi:
         raise ApiError("not_found", "There are no embeddings here: the models of this app write text.")
 
     async def metrics(self, request: Request, request_id: str) -> Response:
-        return Response(self._engines.audit.prometheus(), media_type="text/plain; version=0.0.4")
+        headers = {"x-request-id": request_id}
+        return Response(self._engines.audit.prometheus(), headers=headers, media_type="text/plain; version=0.0.4")
+
+    async def health(self, request: Request, request_id: str) -> Response:
+        return _json({"status": "ok"}, request_id)
 
     # ---- the frame around all of them
     def asgi(self) -> ASGIApp:
@@ -120,8 +131,8 @@ class HttpApi:
         def guarded(path: str, handler: Handler, method: str = "GET") -> Route:
             return Route(path, partial(self._guarded, handler), methods=[method])
 
-        async def healthz(request: Request) -> Response:
-            return _json({"status": "ok"}, _new_request_id())
+        def open_to_all(path: str, handler: Handler) -> Route:
+            return Route(path, partial(self._guarded, handler, closed=False))
 
         async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
             answer = await self._guarded(_unknown_path, Request(scope, receive))
@@ -134,16 +145,19 @@ class HttpApi:
             guarded("/v1/models", self.models),
             guarded("/v1/models/{name:path}", self.model),
             guarded("/metrics", self.metrics),
-            Route("/healthz", healthz),
+            open_to_all("/healthz", self.health),
+            open_to_all("/openapi.json", described.openapi),
+            open_to_all("/docs", described.docs),
         ]
         app = Starlette(routes=routes, exception_handlers={405: self._wrong_method})
         app.router.default = unknown
         return app
 
-    async def _guarded(self, handler: Handler, request: Request) -> Response:
+    async def _guarded(self, handler: Handler, request: Request, *, closed: bool = True) -> Response:
         request_id = _new_request_id()
         try:
-            check_access(request.scope, request.headers, self._settings.api_token, public=self._settings.public)
+            if closed:
+                check_access(request.scope, request.headers, self._settings.api_token, public=self._settings.public)
             return await handler(request, request_id)
         except (ApiError, BackendError) as error:
             return _refused(told(error), request_id)
@@ -159,6 +173,11 @@ class HttpApi:
 
 async def _unknown_path(request: Request, request_id: str) -> Response:
     raise ApiError("not_found", f"There is no {request.url.path} here.")
+
+
+def _as_header(names: Iterable[str]) -> str:
+    """The names are the caller's own: what a header cannot hold, as line breaks, is written as %XX; an empty one as a pair of quotes."""
+    return ", ".join(quote(name, safe="[]()@:/", errors="replace") or '""' for name in names)[:1000].rstrip(", ")
 
 
 def _new_request_id() -> str:
@@ -183,7 +202,10 @@ async def _read(request: Request, kind: type[Body]) -> Body:
             raise ApiError("body_too_large", f"The body is larger than {MOST_BYTES >> 20} MB.")
         parts.append(part)
     try:
-        data = json.loads(b"".join(parts), parse_constant=_no_number)
+        text = b"".join(parts).decode("utf-8-sig")
+        data = json.loads(text, parse_constant=_no_number)
+        if _SURROGATE.search(text):
+            data = _without_halves(data)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, NaN, nested without end
         raise ApiError("invalid_json", f"The body is no JSON: {str(error)[:200]}.") from error
     if not isinstance(data, dict):
@@ -196,6 +218,11 @@ async def _read(request: Request, kind: type[Body]) -> Body:
         wrong = max(found, key=lambda e: len(e["loc"]))
         param = _path(wrong["loc"], data)
         raise ApiError("invalid_value", f"{param or 'body'}: {wrong['msg']}.", param=param or None) from error
+
+
+def _without_halves(data: Any) -> Any:
+    """Half an emoji, as JavaScript leaves of a text that it cuts, becomes the replacement character: no engine takes it as it is."""
+    return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def _no_number(name: str) -> float:

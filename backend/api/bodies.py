@@ -103,7 +103,7 @@ class JsonSchemaFormat(_Body):
 
 
 class StreamOptions(_Body):
-    include_usage: bool = False
+    include_usage: bool = Field(False, description="A last chunk with the token counts")
 
 
 class _Generation(BaseModel):
@@ -111,41 +111,46 @@ class _Generation(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
     model: str = Field(min_length=1, description="A name of /v1/models, as dashscope:qwen3-next-80b-a3b-thinking or local:demo")
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: int | None = Field(None, ge=1, le=MOST_CHOICES)
+    temperature: float | None = Field(None, description="0: the likeliest token every time")
+    top_p: float | None = Field(None, description="The draw is among the likeliest tokens that make up this share together")
+    top_k: int | None = Field(None, description="The draw is among so many of the likeliest tokens")
+    min_p: float | None = Field(None, description="No token below this share of the likeliest one's probability")
+    presence_penalty: float | None = Field(None, description="Against tokens that were there already")
+    repetition_penalty: float | None = Field(None, description="The same as a factor; 1: none")
+    seed: int | None = Field(None, description="The same seed draws the same answer, where the engine holds to it")
+    draft_tokens: int | None = Field(
+        None, description="Guessed ahead by a checkpoint's MTP head on this machine: faster, drawn from the same distribution"
+    )
+    stop: str | list[str] | None = Field(None, description="The answer ends before the first of these")
+    stream: bool | None = Field(None, description="The answer as server-sent events while it is made")
+    stream_options: StreamOptions | None = Field(None, description="What a stream tells beside the answer")
+    n: int | None = Field(None, ge=1, le=MOST_CHOICES, description="So many answers at once; given a seed, each has one of its own")
 
 
 class ChatBody(_Generation):
     """`POST /v1/chat/completions`."""
 
-    messages: list[AnyMessage] = Field(min_length=1)
+    messages: list[AnyMessage] = Field(min_length=1, description="The chat so far, the newest last")
     max_tokens: int | None = Field(None, description="Where the engine counts a trace as output, it counts here too")
     max_completion_tokens: int | None = Field(None, description="Another name of max_tokens")
     thinking_budget: int | None = Field(None, description="The most tokens of a trace, where the engine has such a limit")
     enable_thinking: bool | None = Field(None, description="For models that can do both")
     chat_template_kwargs: dict[str, Any] | None = Field(None, description="enable_thinking in it is understood for every engine")
-    tools: list[ToolDefinition] | None = None
-    tool_choice: Literal["auto", "none", "required"] | ChosenTool | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: Annotated[TextFormat | JsonFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, ge=0, le=20)
+    tools: list[ToolDefinition] | None = Field(None, description="What the model may call; the caller runs it and sends the result back")
+    tool_choice: Literal["auto", "none", "required"] | ChosenTool | None = Field(None, description="Whether it must, and which")
+    parallel_tool_calls: bool | None = Field(None, description="Whether it may call several in one turn")
+    response_format: Annotated[TextFormat | JsonFormat | JsonSchemaFormat, Field(discriminator="type")] | None = Field(
+        None, description="Holds the answer to JSON, or to a schema"
+    )
+    logprobs: bool | None = Field(None, description="Tell the log-probability of each token of the answer")
+    top_logprobs: int | None = Field(None, ge=0, le=20, description="With so many alternatives; goes with logprobs")
 
 
 class CompletionBody(_Generation):
     """`POST /v1/completions`: the model writes on from `prompt`, without a chat template."""
 
-    prompt: str | list[str]
-    max_tokens: int | None = 16
-    logprobs: int | None = Field(None, ge=0, le=20)
-    echo: bool | None = None
-    suffix: str | None = None
+    prompt: str | list[str] = Field(description="One text, or a list of one")
+    max_tokens: int | None = Field(16, description="Null: the engine's own default")
+    logprobs: int | None = Field(None, ge=0, le=20, description="Log-probabilities, with so many alternatives")
+    echo: bool | None = Field(None, description="Refused where true")
+    suffix: str | None = Field(None, description="Refused where not empty")

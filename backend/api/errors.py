@@ -1,6 +1,7 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` with the status that its clients act on.
 
-`CODES` is the only place where a code, its status and its meaning are written: answers are made from it, `/openapi.json` and `/docs` show it.
+`CODES` is the only place where a code, its status and its meaning are written: answers are made from it, and `/openapi.json` and `/docs`
+show it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ CODES: Mapping[str, Kind] = _table(
     Kind("api_closed", 403, _MAY, "no token is set on this host, and without one only programs on its own machine may call"),
     Kind("not_found", 404, _ASKED, "no such path, or embeddings, which there are none of"),
     Kind("method_not_allowed", 405, _ASKED, "the path does not take this method; the `allow` header has those that it takes"),
-    Kind("body_too_large", 413, _ASKED, "the body is larger than 10 MB"),
+    Kind("body_too_large", 413, _ASKED, "the body is larger than this host takes"),
     Kind("rate_limit_exceeded", 429, "rate_limit_error", "too many answers at once here, or the engine's own limit"),
     Kind("internal_error", 500, _SERVER, "something went wrong inside this app; its log has the details"),
     # what engines refuse or fail at

@@ -28,11 +28,11 @@ from backend.tools.definitions import check_schema, check_tools, check_turns
 from backend.types import AnswerFormat, ChatRequest, Detail, GenerationParameters, Message, Role, Tool, ToolCall, Tools
 
 # for the caller's own books; no engine would answer otherwise for them
-_OF_NO_MATTER = frozenset(
+OF_NO_MATTER = frozenset(
     "user metadata store service_tier prompt_cache_key prompt_cache_retention safety_identifier reasoning_effort verbosity best_of".split()
 )
 # they change the answer: only a server may know them, and is then sent them as they are
-_MEANT = frozenset(
+SERVERS_ONLY = frozenset(
     "frequency_penalty logit_bias functions function_call modalities audio prediction web_search_options guided_json guided_regex "
     "guided_choice guided_grammar structured_outputs".split()
 )
@@ -102,14 +102,14 @@ def _asked(body: ChatBody | CompletionBody, request: ChatRequest, capabilities: 
         ignored.append("enable_thinking")
     sent: dict[str, Any] = {}
     for name, value in extra.items():
-        if name in _OF_NO_MATTER or value is None:
+        if name in OF_NO_MATTER or value is None:
             continue
         if capabilities.takes_extra:
             sent[name] = value
-        elif name in _MEANT and value:
+        elif name in SERVERS_ONLY and value:
             where = f"{capabilities.title} on {capabilities.engine_title}"
             raise ApiError("unsupported_parameter", f"{where} does not take {name}. Leave it out.", name)
-        elif name not in _MEANT:
+        elif name not in SERVERS_ONLY:
             ignored.append(name)
     request = replace(request, parameters=replace(request.parameters, extra=sent))
     options = body.stream_options
@@ -126,6 +126,7 @@ def _parameters(body: ChatBody | CompletionBody) -> GenerationParameters:
         presence_penalty=body.presence_penalty,
         repetition_penalty=body.repetition_penalty,
         seed=body.seed,
+        draft_tokens=body.draft_tokens,
         stop=tuple(word for word in stop if word),
     )
 

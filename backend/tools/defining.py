@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, cast
 
 from backend.errors import BadInput
 from backend.tools.definitions import check_tools
-from backend.tools.kit import ToolKit, ToolSpec
+from backend.tools.kit import HttpMethod, ToolKit, ToolSpec
 from backend.types import Tool
 
 _SHAPE = 'Write {"name": ..., "description": ..., "parameters": {"type": "object", ...}}, or a Python function\'s head.'
@@ -37,12 +37,8 @@ def specs_from_openapi(text: str) -> list[ToolSpec]:
     """One tool an operation, switched off: a file may hold a hundred. Raises `BadInput`."""
     from backend.tools.from_openapi import tools_from_openapi
 
-    specs = []
-    for found in tools_from_openapi(text):
-        method: Literal["GET", "POST"] = "GET" if found.method.upper() == "GET" else "POST"
-        callable_ = found.url.startswith(("http://", "https://")) and found.method.upper() in ("GET", "POST")
-        specs.append(ToolSpec(found.tool, "http" if callable_ else "hand", on=False, url=found.url if callable_ else "", method=method))
-    return specs
+    hand = [(each, ToolSpec(each.tool, on=False)) for each in tools_from_openapi(text)]
+    return [replace(spec, by="http", url=each.url, method=cast(HttpMethod, each.method)) if each.url else spec for each, spec in hand]
 
 
 def built_in_specs() -> list[ToolSpec]:

@@ -10,6 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, best_match
 from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 from backend.errors import BadInput
 from backend.types import Message, Tool
@@ -51,7 +52,10 @@ def check_schema(schema: Mapping[str, Any], what: str) -> None:
 
 def wrong_with(value: object, schema: Mapping[str, Any]) -> str | None:
     """What is wrong with `value` under `schema`, the gravest thing with its place; `None` where it fits. References stay inside."""
-    error = best_match(Draft202012Validator(schema, registry=_NOTHING_FETCHED).iter_errors(value))
+    try:
+        error = best_match(Draft202012Validator(schema, registry=_NOTHING_FETCHED).iter_errors(value))
+    except (RecursionError, Unresolvable) as refers:
+        return f"the schema refers to what is not there, or to itself without end ({type(refers).__name__})"
     if error is None:
         return None
     place = ".".join(map(str, error.absolute_path))
@@ -104,4 +108,7 @@ def _no_number(name: str) -> float:
 def mismatches(value: object, schema: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
     """Every place where `value` does not keep to `schema`, as a path, with what is wrong there; at most `MOST_MISMATCHES`."""
     errors = Draft202012Validator(schema, registry=_NOTHING_FETCHED).iter_errors(value)
-    return [(tuple(error.absolute_path), error.message) for error, _ in zip(errors, range(MOST_MISMATCHES), strict=False)]
+    try:
+        return [(tuple(error.absolute_path), error.message) for error, _ in zip(errors, range(MOST_MISMATCHES), strict=False)]
+    except (RecursionError, Unresolvable):
+        return [((), wrong_with(value, schema) or "")]

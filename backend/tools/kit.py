@@ -14,6 +14,7 @@ from backend.types import Tool, ToolChoice, Tools
 
 Answerer = Literal["hand", "built_in", "http", "mcp"]
 Policy = Literal["ask", "always", "never"]
+HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 FEWEST_ROUNDS, MOST_ROUNDS = 1, 32
 
 
@@ -26,7 +27,7 @@ class ToolSpec:
     policy: Policy = "ask"
     on: bool = True
     url: str = ""
-    method: Literal["GET", "POST"] = "POST"
+    method: HttpMethod = "POST"
     server: str = ""
     remote: str = ""
 

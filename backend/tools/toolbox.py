@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
+from backend.errors import BackendError, BadInput
 from backend.settings import Settings
 from backend.tools.kit import ToolKit, ToolSpec
+from backend.tools.mcp_client import McpConnections, McpServer
 from backend.tools.running import RunTool, ToolContext, ToolFailed
 
 
@@ -16,6 +20,16 @@ class Toolbox:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._mcp = McpConnections(allow_stdio=not settings.public, allow_private=not settings.public)
+
+    async def connect_mcp(self, owner: str, address: str) -> list[ToolSpec]:
+        """The tools of an MCP server: a URL (streamable HTTP) or a command line (stdio, on one's own machine). Raises the tree's errors."""
+        server = mcp_server(address)
+        tools = await self._mcp.connect(owner, server)
+        return [ToolSpec(tool, "mcp", url=address.strip(), server=server.name) for tool in tools]
+
+    async def aclose(self) -> None:
+        await self._mcp.aclose()
 
     async def runners(self, owner: str, kit: ToolKit) -> Mapping[str, RunTool]:
         """Those of `kit` that need nobody to type the result, by their names. Tools that cannot be run are left out; a call of one
@@ -36,8 +50,22 @@ class Toolbox:
                 return None if known is None else known.run
             case "http":
                 return partial(self._over_http, spec)
+            case "mcp":
+                return partial(self._over_mcp, owner, spec)
             case _:
                 return None
+
+    async def _over_mcp(self, owner: str, spec: ToolSpec, arguments: Mapping[str, Any], context: ToolContext) -> str:
+        """A server with an address is connected again after a restart. A command is run only where somebody typed it into this process:
+        a chat that was imported may bring one along."""
+        if self._mcp.tools(owner, spec.server) is None:
+            if not spec.url.startswith(("http://", "https://")):
+                raise ToolFailed(f"The MCP server {spec.server} is not connected. Connect it again under Tools.")
+            try:
+                await self._mcp.connect(owner, mcp_server(spec.url))
+            except BackendError as error:
+                raise ToolFailed(f"{error.message} {error.hint}".strip()) from error
+        return await self._mcp.call(owner, spec.server, spec.tool.name, arguments)
 
     async def _over_http(self, spec: ToolSpec, arguments: Mapping[str, Any], context: ToolContext) -> str:
         if self._settings.public:
@@ -45,3 +73,19 @@ class Toolbox:
         from backend.tools.http_tool import HttpTool, call_http
 
         return await call_http(HttpTool(spec.url, spec.method, {}), arguments, allow_private=True)
+
+
+def mcp_server(address: str) -> McpServer:
+    """The server behind a URL or a command line, named after its host or program. Raises `BadInput`."""
+    text = address.strip()
+    if not text:
+        raise BadInput("There is no MCP server yet.", hint="Type its URL, as http://127.0.0.1:8000/mcp, or the command that starts it.")
+    if text.startswith(("http://", "https://")):
+        try:
+            name = urlsplit(text).netloc.rpartition("@")[2]
+        except ValueError:
+            name = ""
+        if not name:
+            raise BadInput("This is no address of an MCP server.", hint="It looks like http://127.0.0.1:8000/mcp.")
+        return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", name)[:40], url=text)
+    return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", text)[:40], command=text)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from backend import Access, Backend, Choices, GenerationParameters, load_settings
+from backend import Access, Backend, Choices, GenerationParameters, load_settings, recording_of
 from backend.errors import BadInput
 from backend.tools.desk import Decision
 from backend.tools.kit import ToolKit, ToolSpec, kit_from
@@ -151,3 +151,20 @@ async def test_a_wrong_kit_leaves_the_text_with_the_person(backend):
         await chat.send(OWNER, ACCESS, None, "Hello", Choices(MODEL, GenerationParameters(), tools=broken))
     with pytest.raises(BadInput, match="not switched on"):
         await chat.send(OWNER, ACCESS, None, "Hello", choices(choice="named", name="other"))
+
+
+async def test_a_recording_of_it_plays_the_same_steps(backend):
+    chat = await backend.open()
+    run = await chat.send(OWNER, ACCESS, None, "How many? [[tool]]", choices())
+    backend.runs.watch(run, "page")
+    await until(run, "asking")
+    run.desk.decide(open_call(run), Decision(result="drei"))
+    await until(run, "done")
+    entry = await backend.shelf.add(OWNER, recording_of(run), "calls.jsonl")
+    played = await chat.send(
+        OWNER, ACCESS, None, "How many?", Choices(f"replay:{entry.name}", GenerationParameters(extra={"replay_speed": 0}))
+    )
+    backend.runs.watch(played, "page")
+    await until(played, "done")
+    assert [[(c.name, c.arguments, c.state, c.result) for c in s.calls] for s in played.steps] == [[("add", '{"a": 3}', "done", "drei")]]
+    assert played.answer.text == run.answer.text and played.steps[0].thinking == run.steps[0].thinking and played.desk is None

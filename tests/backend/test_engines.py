@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
+from backend.addresses import is_private
 from backend.catalogue import catalogue
-from backend.engines import MAX_PROVIDERS, Access, Engines, ModelChoice, is_private
+from backend.engines import MAX_PROVIDERS, Access, Engines, ModelChoice
 from backend.errors import AuthError, BadInput, ConfigError, Unavailable, UnknownModel
 from backend.settings import REGION_HOSTS, Server, load_settings
 from backend.types import ChatRequest, Message, Started

@@ -176,3 +176,16 @@ async def test_a_broken_schema_keeps_the_text(tools):
     tools.tab.set("json_schema", "{broken")
     await tools.tab.send("JSON please")
     assert "The schema is no JSON" in str(tools.tab.live) and tools.page.composer not in tools.tab.shown
+
+
+async def test_a_model_that_cannot_call_tools_says_so_and_keeps_the_text(tools):
+    tools.add(ADD)
+    tools.tab.model = "local:demo"
+    await tools.tab.send("Add")
+    assert "cannot call tools" in str(tools.tab.live) and tools.page.composer not in tools.tab.shown
+
+
+async def test_json_while_thinking_is_refused_with_a_sentence(tools):
+    tools.tab.set("json_on", True)
+    await tools.tab.send("JSON please")
+    assert "cannot be held to json_object while it thinks" in str(tools.tab.live)

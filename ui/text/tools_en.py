@@ -31,6 +31,12 @@ class ToolsEnglish:
     tools_replaced = "Replaced: {names}."
     tools_import = "Import an OpenAPI file"
     tools_imported = "{n} tools imported from {name}. They are switched off: switch on those that are needed."
+    mcp_title = "MCP server"
+    mcp_address = "Address or command"
+    mcp_hint = "A URL of streamable HTTP, or the command that starts a server on this machine, as python -m mcp_server_time."
+    mcp_hint_public = "A URL of streamable HTTP that the internet reaches."
+    mcp_connect = "Connect"
+    mcp_connected = "{n} tools of {name}: {names}."
     tools_by = {"hand": "by hand", "built_in": "built in", "http": "over HTTP", "mcp": "MCP"}
     tools_policies = {"ask": "ask first", "always": "always run", "never": "never run"}
     tools_choice = "The model"
@@ -43,7 +49,6 @@ class ToolsEnglish:
     tools_who = "Who answers {name}"
     tools_when = "When {name} runs"
     tools_on = "Offer {name}"
-    tools_not = "{title} cannot call tools: they are not sent."
     json_title = "Answer in JSON"
     json_on = "Hold the answer to this JSON Schema"
     json_schema = "JSON Schema"

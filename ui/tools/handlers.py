@@ -50,6 +50,16 @@ class ToolPanel:
             return self._note(error)
         return {self.page.panel.tools: made.stored(), **self._said(W.tools_imported.format(n=len(specs), name=Path(path).name))}
 
+    async def connect_mcp(self, address: str | None, kit: Any, request: gr.Request) -> Updates:
+        """The tools of an MCP server, which ask before they run."""
+        try:
+            specs = await self.tab.backend.toolbox.connect_mcp(self.tab.owner(request), address or "")
+            made, _ = with_specs(kit_from(kit), specs)
+        except BackendError as error:
+            return self._note(error)
+        said = W.mcp_connected.format(n=len(specs), name=specs[0].server if specs else address, names=", ".join(s.tool.name for s in specs))
+        return {self.page.panel.tools: made.stored(), **self._said(said)}
+
     def decide(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """A button on the card of a call: permission, refusal, or the result that was typed."""
         data = dict(event._data or {})

@@ -24,6 +24,8 @@ class ToolParts:
     url: gr.Textbox
     add: gr.Button
     openapi: gr.UploadButton
+    mcp: gr.Textbox
+    mcp_connect: gr.Button
 
 
 def tool_list(*, shown: bool, prefix: str = "") -> gr.HTML:
@@ -51,5 +53,11 @@ def build(*, public: bool) -> ToolParts:
         add = gr.Button(W.tools_add, size="sm", elem_id="tool-add")
         built_in = gr.Button(W.tools_builtin, size="sm", elem_id="tool-built-in")
     openapi = gr.UploadButton(W.tools_import, file_types=[".json", ".yaml", ".yml"], size="sm", elem_id="tool-openapi")
+    gr.HTML(f"<h5>{W.mcp_title}</h5>")
+    mcp = gr.Textbox(
+        label=W.mcp_address, info=W.mcp_hint_public if public else W.mcp_hint, placeholder="http://127.0.0.1:8000/mcp", max_lines=1,
+        elem_id="mcp-address",
+    )  # fmt: skip
+    connect = gr.Button(W.mcp_connect, size="sm", elem_id="mcp-connect")
     note = gr.HTML("", elem_id="tool-note", apply_default_css=False)
-    return ToolParts(note, built_in, definition, url, add, openapi)
+    return ToolParts(note, built_in, definition, url, add, openapi, mcp, connect)

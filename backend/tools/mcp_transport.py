@@ -1,0 +1,192 @@
+"""How an MCP server is reached: a program on this machine over its standard streams, or an address over streamable HTTP.
+
+Says no to what may not be reached, gives programs an environment without our secrets, and knows nothing of sessions or tools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import shutil
+import tempfile
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from backend.addresses import is_private
+from backend.errors import BadInput
+
+READ_LIMIT_S = 300.0  # a server may hold a stream open and silent; calls have a limit of their own
+REACH_LIMIT_S = 10.0
+MOST_BODY_BYTES = 16 * 1024 * 1024  # of one answer on a public page, where the address is a stranger's
+ACCEPTED = "application/json, text/event-stream"
+# Beside HOME, LOGNAME, PATH, SHELL, TERM and USER (on Windows others), which the SDK passes on by itself.
+INHERITED = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class McpServer:
+    """One of the two: `command`, the line that starts a program, or `url`. A command runs in the home folder, not in the app's: a
+    server may read a `.env` or import a module that lies where it runs. Both may hold a key, so they are in no `repr`."""
+
+    name: str
+    command: str = field(default="", repr=False)
+    url: str = field(default="", repr=False)
+    headers: Mapping[str, SecretStr] = field(default_factory=dict)
+
+
+class Unbounded(Exception):
+    """More than may come from a stranger's address; the end of a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """An open way to a server. `is_gone` asks whether it still stands, where that cannot be seen from the streams."""
+
+    read: Any
+    write: Any
+    is_gone: Callable[[], Awaitable[bool]] | None = None
+
+
+class LastWords:
+    """The end of what a program writes to its standard error; read as it comes, so that a full pipe never stops the program."""
+
+    def __init__(self) -> None:
+        self._reading, self.writing = os.pipe()
+        self._pieces: deque[bytes] = deque(maxlen=8)
+        self._thread = threading.Thread(target=self._read, name="mcp-stderr", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with os.fdopen(self._reading, "rb", buffering=0) as pipe:
+            self._pieces.extend(iter(partial(pipe.read, 4096), b""))
+
+    async def line(self) -> str:
+        """The last line, of a program that has ended: mostly the sentence of its error."""
+        await asyncio.to_thread(self._thread.join, 1.0)  # a grandchild may still hold the pipe
+        lines = b"".join(self._pieces.copy()).decode(errors="replace").split("\n")
+        return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
+
+
+def command_words(command: str) -> list[str]:
+    """The program, as a path, and its arguments. Raises `BadInput`."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise BadInput(f"The command cannot be read: {error}.", hint="Close every quotation mark.") from error
+    if not words:
+        raise BadInput("There is no command.", hint="It looks like: uvx mcp-server-time")
+    found = shutil.which(Path(words[0]).expanduser())
+    if found is None:
+        hint = "Install it, or give its whole path. uvx comes with uv, npx with Node.js."
+        raise BadInput(f"There is no program named {words[0][:80]!r} on this machine.", hint=hint)
+    return [str(Path(found).absolute()), *words[1:]]
+
+
+def own_headers(headers: Mapping[str, SecretStr]) -> dict[str, str]:
+    """Checked here, since the HTTP library's own complaint repeats a value. Raises `BadInput` without one."""
+    plain = {name.strip(): value.get_secret_value().strip() for name, value in headers.items()}
+    for name, value in plain.items():
+        if not _HEADER_NAME.match(name) or not _HEADER_VALUE.match(value):
+            raise BadInput(f"The header {name[:40]!r} cannot be sent.", hint="Names and values are plain letters, digits and signs.")
+    return plain
+
+
+async def over_stdio(server: McpServer, stack: AsyncExitStack, last_words: LastWords) -> Streams:
+    """Raises `OSError` where the program cannot be started."""
+    from mcp.client.stdio import StdioServerParameters, stdio_client
+
+    with os.fdopen(last_words.writing, "w") as errors:  # the program has its own copy; ours would keep the pipe open
+        program, *arguments = command_words(server.command)
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        home = Path.home()
+        parameters = StdioServerParameters(
+            command=program,
+            args=arguments,
+            env=environment,
+            cwd=home if home.is_dir() else tempfile.gettempdir(),
+            encoding_error_handler="replace",  # a line of noise is no reason to end
+        )
+        read, write = await stack.enter_async_context(stdio_client(parameters, errlog=errors))
+    return Streams(read, write)
+
+
+async def over_http(server: McpServer, stack: AsyncExitStack, *, allow_private: bool, broken: Callable[[Exception], None]) -> Streams:
+    """Where `allow_private` is False every request looks at its address again, and what comes back is bounded; `broken` is told of
+    an answer beyond that, since the SDK would wait for its end."""
+    from mcp.client.streamable_http import streamable_http_client
+
+    hooks: dict[str, list[Callable[..., Any]]] = {}
+    headers = own_headers(server.headers)
+    if not allow_private:
+        headers["Accept-Encoding"] = "identity"
+        hooks = {"request": [_refuse_private], "response": [partial(_bound, broken)]}
+    client = httpx.AsyncClient(
+        headers=headers,
+        timeout=httpx.Timeout(REACH_LIMIT_S, read=READ_LIMIT_S),
+        trust_env=allow_private,  # no proxy and no .netrc of the host's for strangers' addresses
+        event_hooks=hooks,
+    )
+    await stack.enter_async_context(client)
+    read, write, session_id = await stack.enter_async_context(streamable_http_client(server.url, http_client=client))
+    return Streams(read, write, partial(_is_gone, client, server.url, session_id))
+
+
+async def _is_gone(client: httpx.AsyncClient, url: str, session_id: Callable[[], str | None]) -> bool:
+    """Whether nobody listens there any more, or somebody who does not know the session. The SDK waits for an answer to the end of
+    its time where the stream of a call just ends. A server that is too busy to answer is not gone."""
+    own = session_id()
+    headers = {"Accept": ACCEPTED} | ({"Mcp-Session-Id": own} if own else {})
+    ping = {"jsonrpc": "2.0", "id": f"still-there-{os.urandom(8).hex()}", "method": "ping"}
+    try:
+        async with client.stream("POST", url, json=ping, headers=headers, timeout=REACH_LIMIT_S) as response:
+            return own is not None and response.status_code == 404
+    except httpx.ConnectError:
+        return True
+    except httpx.HTTPError:
+        return False
+
+
+async def _refuse_private(request: httpx.Request) -> None:
+    await check_address(str(request.url))
+
+
+async def check_address(url: str) -> None:
+    if await is_private(url):
+        raise BadInput("This public page does not call private addresses.", hint="Use an address that the internet reaches.")
+
+
+async def _bound(broken: Callable[[Exception], None], response: httpx.Response) -> None:
+    if response.headers.get("content-encoding", "identity") != "identity":  # a few bytes may unpack to gigabytes
+        raise Unbounded("it packs its answers, unasked")
+    if isinstance(response.stream, httpx.AsyncByteStream):
+        response.stream = _Bounded(response.stream, broken)
+
+
+class _Bounded(httpx.AsyncByteStream):
+    def __init__(self, stream: httpx.AsyncByteStream, broken: Callable[[Exception], None]) -> None:
+        self._stream, self._broken, self._left_bytes = stream, broken, MOST_BODY_BYTES
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._stream:
+            self._left_bytes -= len(piece)
+            if self._left_bytes < 0:
+                error = Unbounded(f"it answered with more than {MOST_BODY_BYTES:,} bytes")
+                self._broken(error)
+                raise error
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
