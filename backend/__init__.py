@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from backend.api.app import PATHS as HTTP_PATHS
 from backend.api.app import HttpApi
+from backend.asking import Answered, Asking
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
 from backend.chat import Chat, save_runs
@@ -80,6 +81,7 @@ class Backend:
         self.runs = Runs(self._save)
         self.shelf = Shelf(settings.data_dir)
         self.toolbox = Toolbox(settings)
+        self.asking = Asking(settings, self.engines)
         self._history: History | None = None
         self._chat: Chat | None = None
         self._comparing: Comparing | None = None
@@ -183,6 +185,8 @@ __all__ = [
     "TIE",
     "Access",
     "AnswerFormat",
+    "Answered",
+    "Asking",
     "Attachment",
     "Axis",
     "Backend",

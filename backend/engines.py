@@ -261,3 +261,9 @@ class Engines:
 
 def _secret(key: SecretStr | None) -> str:
     return key.get_secret_value() if key is not None else ""
+
+
+def own_name(name: str) -> str:
+    """The engine's own name of a model: without `provider:`, and without a server's name."""
+    engine, _, model = name.partition(":")
+    return model.partition("/")[2] if engine == "server" else model

@@ -9,7 +9,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from backend import HTTP_PATHS, Backend, Capabilities, ModelChoice
-from ui import layout, theme
+from ui import layout, mcp_server, theme
 from ui.answers import Answers
 from ui.beside import BesideThePage
 from ui.chat import ChatTab
@@ -59,6 +59,7 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         compare = CompareTab(backend, page.compare, tab)
         _bind_compare(demo, page, compare, chats)
         _bind_background(demo, page, compare)
+        mcp_server.offer(backend.asking)
     demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
     return demo
 
@@ -220,7 +221,8 @@ def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, ro
     _, address, _ = demo.launch(
         server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(),
         max_threads=100, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
-        prevent_thread_lock=True, share=False, app_kwargs={"middleware": [api, headers], "docs_url": None, "openapi_url": None},
+        prevent_thread_lock=True, share=False, mcp_server=True,
+        app_kwargs={"middleware": [api, headers], "docs_url": None, "openapi_url": None},
     )  # fmt: skip
     if block:
         demo.block_thread()

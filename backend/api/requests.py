@@ -23,6 +23,7 @@ from backend.api.bodies import (
 from backend.api.errors import ApiError
 from backend.catalogue import Capabilities
 from backend.checking import NUMERIC_PARAMETERS
+from backend.engines import own_name
 from backend.errors import BadInput
 from backend.tools.definitions import check_schema, check_tools, check_turns
 from backend.types import AnswerFormat, ChatRequest, Detail, GenerationParameters, Message, Role, Tool, ToolCall, Tools
@@ -61,7 +62,7 @@ def chat_request(body: ChatBody, capabilities: Capabilities) -> Asked:
     if switch is None and isinstance((body.chat_template_kwargs or {}).get("enable_thinking"), bool):
         switch = (body.chat_template_kwargs or {})["enable_thinking"]
     request = ChatRequest(
-        model_of(body.model),
+        own_name(body.model),
         messages,
         replace(
             _parameters(body),
@@ -86,13 +87,7 @@ def completion_request(body: CompletionBody, capabilities: Capabilities) -> Aske
             raise ApiError("unsupported_parameter", f"{name} is not supported here.", name)
     parameters = replace(_parameters(body), max_tokens=body.max_tokens)
     detail = None if body.logprobs is None else Detail(body.logprobs)
-    return _asked(body, ChatRequest(model_of(body.model), (), parameters, detail=detail, prompt=prompts[0]), capabilities)
-
-
-def model_of(name: str) -> str:
-    """The engine's own name of a model: without `provider:`, and without a server's name."""
-    engine, _, model = name.partition(":")
-    return model.partition("/")[2] if engine == "server" else model
+    return _asked(body, ChatRequest(own_name(body.model), (), parameters, detail=detail, prompt=prompts[0]), capabilities)
 
 
 def _asked(body: ChatBody | CompletionBody, request: ChatRequest, capabilities: Capabilities) -> Asked:

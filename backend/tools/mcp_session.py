@@ -7,6 +7,7 @@ out is one of the tree's while connecting, afterwards `SessionLost`, `ToolFailed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 MOST_LISTED = 512  # tools of one server; a list may have pages without end
 CLOSE_LIMIT_S = 5.0  # the SDK gives a program 2 s to end by itself and 2 s more before it is killed
+
+TELL_LIMIT_S = 1.0
 
 
 class SessionLost(Exception):
@@ -87,7 +90,14 @@ class McpSession:
         parameters = types.CallToolRequestParams(name=name, arguments=dict(arguments))
         request = types.ClientRequest(types.CallToolRequest(params=parameters))
         self._calls += 1
-        asking = asyncio.create_task(self._session.send_request(request, types.CallToolResult))
+        session, request_id = self._session, -1
+
+        async def ask() -> types.CallToolResult:
+            nonlocal request_id
+            request_id = session._request_id  # the SDK tells it nowhere else; it takes this one, as nothing is awaited between
+            return await session.send_request(request, types.CallToolResult)
+
+        asking = asyncio.create_task(ask())
         watching = asyncio.create_task(self._watch())
         try:
             await asyncio.wait({asking, self._ended}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
@@ -98,9 +108,23 @@ class McpSession:
             raise TimeoutError
         finally:
             self._calls -= 1
+            given_up = not asking.done() and not self._ended.done() and request_id >= 0
             asking.cancel()
             watching.cancel()
             await asyncio.gather(asking, watching, return_exceptions=True)
+            if given_up:
+                await self._give_up(request_id)
+
+    async def _give_up(self, request_id: int) -> None:
+        """Tells the server that nobody waits for a result any more, as the protocol asks; it may heed that or not."""
+        from mcp import types
+
+        parameters = types.CancelledNotificationParams(requestId=request_id, reason="given up")
+        told = types.ClientNotification(types.CancelledNotification(params=parameters))
+        with contextlib.suppress(Exception):  # it is gone, or does not listen: nothing to be done for it
+            async with asyncio.timeout(TELL_LIMIT_S):
+                if self._session is not None:
+                    await self._session.send_notification(told)
 
     async def aclose(self) -> None:
         self._end(None)

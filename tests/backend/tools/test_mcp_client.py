@@ -75,9 +75,19 @@ def die() -> str:
     print("out of luck", file=sys.stderr, flush=True)
     os._exit(3)
 
+given_up = 0
+
 @server.tool()
 async def forever() -> str:
-    await anyio.sleep_forever()
+    global given_up
+    try:
+        await anyio.sleep_forever()
+    finally:
+        given_up += 1
+
+@server.tool()
+def how_many_given_up() -> int:
+    return given_up
 
 @server.tool()
 def who(context: Context) -> str:
@@ -455,6 +465,22 @@ async def test_a_server_that_is_disconnected_during_a_call(connections, stdio):
     await connections.disconnect("me", "here")
     with pytest.raises(ToolFailed, match="lost during the call"):
         await calling
+
+
+@pytest.mark.parametrize("way", ["stdio", "http"])
+async def test_a_server_hears_that_a_call_is_given_up(connections, request, way):
+    server = request.getfixturevalue(way)
+    await connections.connect("me", server)
+    before = int(await connections.call("me", server.name, "how_many_given_up", {}))
+    calling = asyncio.create_task(connections.call("me", server.name, "forever", {}))
+    await asyncio.sleep(0)
+    await connections.call("me", server.name, "add", SUM)  # by then the call before it has arrived
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    async with asyncio.timeout(10):
+        while int(await connections.call("me", server.name, "how_many_given_up", {})) == before:
+            await asyncio.sleep(0.02)
 
 
 # ---- others' servers
