@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from backend.api.app import PATHS as HTTP_PATHS
 from backend.api.app import HttpApi
+from backend.api.snippets import VARIABLE as TOKEN_VARIABLE
+from backend.api.snippets import calling_snippets
 from backend.asking import Answered, Asking
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
@@ -183,6 +185,7 @@ __all__ = [
     "REGION_HOSTS",
     "SWEPT",
     "TIE",
+    "TOKEN_VARIABLE",
     "Access",
     "AnswerFormat",
     "Answered",
@@ -249,6 +252,7 @@ __all__ = [
     "axis_from",
     "best",
     "built_in_specs",
+    "calling_snippets",
     "check_schema",
     "contestant",
     "context_share",

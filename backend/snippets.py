@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from backend.types import ChatRequest
 
 DASHSCOPE_VARIABLE, SERVER_VARIABLE = "DASHSCOPE_API_KEY", "OPENAI_API_KEY"
 _OPENAI_FIELDS = frozenset(
-    "model messages stream stream_options temperature top_p max_tokens presence_penalty frequency_penalty seed stop n tools "
+    "model messages prompt stream stream_options temperature top_p max_tokens presence_penalty frequency_penalty seed stop n tools "
     "tool_choice parallel_tool_calls response_format logprobs top_logprobs".split()
 )
 
@@ -86,23 +87,31 @@ def _curl(url: str, body: Any, variable: str, *headers: str) -> str:
     return " \\\n  ".join(lines)
 
 
-def _python(value: Any, indent: int = 4) -> str:
-    """A JSON value as Python source."""
+def python_value(value: Any, indent: int = 4) -> str:
+    """A JSON value as Python source, to stand `indent` spaces deep."""
     inner, outer = " " * (indent + 4), " " * indent
     if isinstance(value, dict) and value:
-        rows = "".join(f"{inner}{key!r}: {_python(item, indent + 4)},\n" for key, item in value.items())
+        rows = "".join(f"{inner}{key!r}: {python_value(item, indent + 4)},\n" for key, item in value.items())
         return f"{{\n{rows}{outer}}}"
     if isinstance(value, list) and value:
-        return f"[\n{''.join(f'{inner}{_python(item, indent + 4)},{chr(10)}' for item in value)}{outer}]"
+        return f"[\n{''.join(f'{inner}{python_value(item, indent + 4)},{chr(10)}' for item in value)}{outer}]"
     return repr(value)
 
 
+def openai_arguments(body: Mapping[str, Any]) -> str:
+    """The lines of a call of the openai client; fields that OpenAI does not have go along in `extra_body`."""
+    own = {name: value for name, value in body.items() if name in _OPENAI_FIELDS}
+    extra = {name: value for name, value in body.items() if name not in _OPENAI_FIELDS}
+    rows = {**own, "extra_body": extra} if extra else own
+    return "".join(f"    {name}={python_value(value)},\n" for name, value in rows.items())
+
+
+def javascript_value(value: Any) -> str:
+    """JSON is valid JavaScript but for two line separators, which json.dumps leaves as they are."""
+    return _json(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
 def _openai(body: dict[str, Any], address: str, variable: str) -> str:
-    own = {k: v for k, v in body.items() if k in _OPENAI_FIELDS}
-    extra = {k: v for k, v in body.items() if k not in _OPENAI_FIELDS}
-    arguments = "".join(f"    {name}={_python(value)},\n" for name, value in own.items())
-    if extra:  # fields that OpenAI does not have
-        arguments += f"    extra_body={_python(extra)},\n"
     key = f'os.environ["{variable}"]' if variable == DASHSCOPE_VARIABLE else f'os.environ.get("{variable}", "none")'
     return f"""import os
 
@@ -110,7 +119,7 @@ from openai import OpenAI
 
 client = OpenAI(api_key={key}, base_url={address!r})
 stream = client.chat.completions.create(
-{arguments})
+{openai_arguments(body)})
 for chunk in stream:
     for choice in chunk.choices:
         delta = choice.delta.model_dump()
@@ -119,7 +128,7 @@ for chunk in stream:
 
 
 def _dashscope_sdk(body: dict[str, Any], address: str) -> str:
-    arguments = "".join(f"    {name}={_python(value)},\n" for name, value in body["parameters"].items())
+    arguments = "".join(f"    {name}={python_value(value)},\n" for name, value in body["parameters"].items())
     return f"""import os
 
 from dashscope import Generation
@@ -128,7 +137,7 @@ items = Generation.call(
     api_key=os.environ["{DASHSCOPE_VARIABLE}"],
     base_address={address!r},
     model={body["model"]!r},
-    messages={_python(body["input"]["messages"])},
+    messages={python_value(body["input"]["messages"])},
     stream=True,
 {arguments})
 for item in items:
@@ -140,12 +149,10 @@ for item in items:
 
 
 def _javascript(body: Any, url: str, variable: str) -> str:
-    # json is valid JavaScript but for two line separators, which json.dumps leaves as they are
-    source = _json(body).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return f"""const response = await fetch({json.dumps(url)}, {{
   method: "POST",
   headers: {{ Authorization: `Bearer ${{process.env.{variable}}}`, "Content-Type": "application/json" }},
-  body: JSON.stringify({source}),
+  body: JSON.stringify({javascript_value(body)}),
 }});
 if (!response.ok) throw new Error(await response.text());
 let rest = "";
@@ -177,14 +184,14 @@ def _transformers(request: ChatRequest) -> str:
     switch = "" if values.enable_thinking is None else f", enable_thinking={values.enable_thinking}"
     offered = ""
     if request.tools is not None and request.tools.choice != "none":
-        offered = f"tools = {_python([tool_json(tool) for tool in request.tools.offered], 0)}\n"
+        offered = f"tools = {python_value([tool_json(tool) for tool in request.tools.offered], 0)}\n"
         switch += ", tools=tools"
     return f"""from transformers import AutoModelForCausalLM, AutoTokenizer, TextStreamer, set_seed
 
 name = {model!r}
 tokenizer = AutoTokenizer.from_pretrained(name)
 model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", device_map="auto")
-messages = {_python(messages, 0)}
+messages = {python_value(messages, 0)}
 {offered}inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"{switch})
 inputs = inputs.to(model.device)
 {seed}model.generate(**inputs, streamer=TextStreamer(tokenizer, skip_prompt=True){arguments})

@@ -50,7 +50,7 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         async def trace(node: str, request: gr.Request) -> list[str]:
             return await tab.trace(node, request)
 
-        page = layout.build(choices, model, capabilities, trace, public=backend.settings.public)
+        page = layout.build(choices, model, capabilities, trace, backend.settings)
         tab = ChatTab(backend, page)
         _bind_machine(demo, page, Machine(backend, page, tab))
         _bind_tools(page, ToolPanel(page, tab))
@@ -126,10 +126,11 @@ def _bind_machine(demo: gr.Blocks, page: Page, machine: Machine) -> None:
 
 def _bind_tools(page: Page, tools: ToolPanel) -> None:
     parts, changed = page.tools, [page.panel.tools, page.tools.note]
-    parts.add.click(tools.add, [parts.definition, parts.url, page.panel.tools], changed, **QUIET)
+    parts.add.click(tools.add, [parts.definition, parts.url, parts.url_header, page.panel.tools], changed, **QUIET)
     parts.built_in.click(tools.add_built_in, page.panel.tools, changed, **QUIET)
     parts.openapi.upload(tools.import_openapi, [parts.openapi, page.panel.tools], changed, **QUIET)
-    gr.on([parts.mcp_connect.click, parts.mcp.submit], tools.connect_mcp, [parts.mcp, page.panel.tools], changed, **QUIET)
+    mcp = [parts.mcp, parts.mcp_header, page.panel.tools]
+    gr.on([parts.mcp_connect.click, parts.mcp.submit], tools.connect_mcp, mcp, changed, **QUIET)
     page.live.tool(tools.decide, [page.session], parts.note, queue=False, trigger_mode="multiple", **QUIET)
 
 

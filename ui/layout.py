@@ -7,9 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Capabilities, ModelChoice
+from backend import Capabilities, ModelChoice, Settings
 from ui import parameters
 from ui.about import about_text
+from ui.calling import calling
 from ui.compare import frame
 from ui.compare.frame import CompareParts
 from ui.live import IDLE
@@ -84,10 +85,10 @@ class Page:
     tools: ToolParts
 
 
-def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, *, public: bool) -> Page:
+def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, settings: Settings) -> Page:
     """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with.
 
-    `public`: on a host for everybody nobody looks at the machine's models, and no tool calls an address.
+    On a public host nobody looks at the machine's models, and no tool calls an address.
     """
     made: dict[str, Any] = {"session": gr.State(Session())}
     words = {
@@ -156,7 +157,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
             with gr.Column(elem_id="panel-tools"):
                 gr.HTML(f"<p class='hint'>{W.tools_intro}</p>")
                 tools = tool_panel.tool_list(shown=True)
-                made["tools"] = tool_panel.build(public=public)
+                made["tools"] = tool_panel.build(public=settings.public)
             with gr.Column(elem_id="panel-parameters"):
                 made["panel"] = parameters.build(capabilities, tools)
                 with gr.Row():
@@ -173,11 +174,12 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
                 )
             with gr.Column(elem_id="panel-connect"):
                 _connect(made)
-                _machine(made, shown=not public)
+                _machine(made, shown=not settings.public)
     files = made["files"] = gr.HTML(None, html_template="<div></div>", js_on_load=script("files"), elem_id="files")
     made["compare"] = frame.build(picker(choices, model), model, capabilities, trace, files)
     with gr.Column(elem_id="about"):
         gr.HTML(about_text(), apply_default_css=False)
+        calling(settings, model)
     gr.HTML("<div id='shade'></div>")
     made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")
     return Page(**made)

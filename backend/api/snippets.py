@@ -7,20 +7,16 @@ out of its quotes. An address is one that `described.is_address` has let through
 from __future__ import annotations
 
 import json
-import pprint
 import shlex
 import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from backend.api.examples import Call
+from backend.snippets import javascript_value, openai_arguments, python_value
 
 VARIABLE = "PLAYGROUND_API_TOKEN"
 _KEY = f'os.environ.get("{VARIABLE}", "none")'
-_OPENAI_FIELDS = frozenset(
-    "model messages prompt stream stream_options temperature top_p max_tokens presence_penalty seed stop tools tool_choice "
-    "parallel_tool_calls response_format logprobs top_logprobs n".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +38,12 @@ def snippets(call: Call, address: str) -> list[Snippet]:
     return [*made, Snippet("JavaScript", "javascript", _javascript(call, address))]
 
 
+def calling_snippets(model: str, prompt: str, address: str) -> list[Snippet]:
+    """A streamed question to `model`, to begin with."""
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}], "stream": True}
+    return snippets(Call(name="", title="", answered_by="api", path="/v1/chat/completions", body=body), address)
+
+
 def _curl(call: Call, address: str) -> str:
     lines = [f"curl -sS{'N' if _streams(call) else ''} '{address}{call.path}'", f'-H "Authorization: Bearer ${VARIABLE}"']
     if call.body is not None:
@@ -53,19 +55,6 @@ def _streams(call: Call) -> bool:
     return bool((call.body or {}).get("stream"))
 
 
-def _python(value: Any) -> str:
-    """A JSON value as Python source, to stand in a call's arguments."""
-    return textwrap.indent(pprint.pformat(value, width=100, sort_dicts=False), "    ").lstrip()
-
-
-def _arguments(values: dict[str, Any]) -> str:
-    own = {name: value for name, value in values.items() if name in _OPENAI_FIELDS}
-    extra = {name: value for name, value in values.items() if name not in _OPENAI_FIELDS}
-    if extra:  # fields that OpenAI does not have
-        own["extra_body"] = extra
-    return "".join(f"    {name}={_python(value)},\n" for name, value in own.items())
-
-
 def _openai(call: Call, address: str) -> str:
     head = f'import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="{address}/v1", api_key={_KEY})\n'
     if call.body is None:
@@ -74,7 +63,7 @@ def _openai(call: Call, address: str) -> str:
             return f"{head}print(client.models.retrieve({name!r}).model_dump_json(indent=2))\n"
         return f"{head}for model in client.models.list():\n    print(model.id, model.model_extra)\n"
     kind = "chat.completions" if call.path.startswith("/v1/chat") else "completions"
-    head += f"answer = client.{kind}.create(\n{_arguments(call.body)})\n"
+    head += f"answer = client.{kind}.create(\n{openai_arguments(call.body)})\n"
     if not _streams(call):
         return f"{head}print(answer.choices[0].model_dump_json(indent=2))\n"
     if kind == "completions":
@@ -87,7 +76,7 @@ def _openai(call: Call, address: str) -> str:
 
 def _langchain(body: dict[str, Any], address: str) -> str:
     apart = ("model", "messages", "stream", "stream_options")
-    rest = _arguments({name: value for name, value in body.items() if name not in apart})
+    rest = openai_arguments({name: value for name, value in body.items() if name not in apart})
     bound = f".bind(\n{rest})" if rest else ""
     use = 'for chunk in model.stream(messages):\n    print(chunk.content, end="", flush=True)\n'
     if not body.get("stream"):
@@ -98,7 +87,7 @@ from langchain_openai import ChatOpenAI
 
 # ChatOpenAI passes on the answer and tool calls; it leaves out reasoning_content
 model = ChatOpenAI(model={body["model"]!r}, base_url="{address}/v1", api_key={_KEY}){bound}
-messages = {pprint.pformat(body["messages"], width=100, sort_dicts=False)}
+messages = {python_value(body["messages"], 0)}
 {use}"""
 
 
@@ -106,12 +95,10 @@ def _javascript(call: Call, address: str) -> str:
     if call.body is None:
         options = f"{{ headers: {{ Authorization: `Bearer ${{process.env.{VARIABLE}}}` }} }}"
     else:
-        # JSON is JavaScript but for two line separators, which json.dumps leaves as they are
-        source = json.dumps(call.body, ensure_ascii=False, indent=2).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
         options = f"""{{
   method: "{call.method}",
   headers: {{ Authorization: `Bearer ${{process.env.{VARIABLE}}}`, "Content-Type": "application/json" }},
-  body: JSON.stringify({textwrap.indent(source, "  ").lstrip()}),
+  body: JSON.stringify({textwrap.indent(javascript_value(call.body), "  ").lstrip()}),
 }}"""
     head = f'const response = await fetch("{address}{call.path}", {options});\n'
     if not _streams(call):

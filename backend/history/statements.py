@@ -20,6 +20,7 @@ from backend.history.records import AnswerUpdate, Exchange, answer_values, known
 from backend.history.schema import conversations, folded, nodes, panes, storable
 from backend.history.tree import Link, above, below, neighbour
 from backend.steps import stored_steps
+from backend.tools.kit import asking_again
 
 PREVIEW_CHARS, TITLE_CHARS, SEARCH_CHARS = 80, 200, 200
 _AT_ONCE = 500  # ids in one statement; databases bound the number of parameters
@@ -196,7 +197,7 @@ async def insert_chat(connection: AsyncConnection, owner: str, chat: FileChat) -
     await connection.execute(
         insert(conversations).values(
             id=conversation_id, owner=owner, **title_values(chat.title), pinned=chat.pinned, model=chat.model,
-            parameters=chat.parameters, root_id=ids[chat.path[0]] if chat.path else None, created_at=begun,
+            parameters=asking_again(chat.parameters), root_id=ids[chat.path[0]] if chat.path else None, created_at=begun,
             updated_at=seconds(chat.updated_at), preview=preview_of(first.content, first.attachments) if first else "",
         )
     )  # fmt: skip
@@ -207,7 +208,7 @@ async def insert_chat(connection: AsyncConnection, owner: str, chat: FileChat) -
             "folded": folded(turn.content), "thinking": turn.thinking, "attachments": stored_attachments(turn.attachments),
             "created_at": seconds(turn.created_at, begun), "written_at": now,
             "status": "interrupted" if turn.status == "streaming" else turn.status, "model": turn.model,
-            "parameters": turn.parameters or None, "usage": known(turn.usage), "timing": known(turn.timing),
+            "parameters": asking_again(turn.parameters) or None, "usage": known(turn.usage), "timing": known(turn.timing),
             "finish_reason": turn.finish_reason, "error": asdict(turn.error) if turn.error else None,
             "request_id": turn.request_id, "region": turn.region, "steps": stored_steps(turn.steps),
         }

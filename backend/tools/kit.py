@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
@@ -72,3 +72,12 @@ def kit_from(stored: object) -> ToolKit:
     except ValidationError:
         return ToolKit()
     return kit if FEWEST_ROUNDS <= kit.rounds <= MOST_ROUNDS else ToolKit(kit.specs, kit.choice, kit.name, kit.parallel)
+
+
+def asking_again(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a chat that came with a file: what calls an address asks first, whatever was agreed to where the file was made."""
+    kit = kit_from(stored.get("tools"))
+    if not kit.specs:
+        return {name: value for name, value in stored.items() if name != "tools"}
+    specs = tuple(replace(spec, policy="ask") if spec.by in ("http", "mcp") and spec.policy == "always" else spec for spec in kit.specs)
+    return {**stored, "tools": replace(kit, specs=specs).stored()}

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import BackendError, BadInput
+from backend.tools.headers import plain_headers
 from backend.tools.mcp_session import McpSession, SessionLost
-from backend.tools.mcp_transport import McpServer, check_address, command_words, own_headers
+from backend.tools.mcp_transport import McpServer, check_address, command_words
 from backend.tools.running import ToolFailed
 from backend.types import Tool
 
@@ -127,7 +128,7 @@ class McpConnections:
             return
         if not server.url.startswith(("http://", "https://")):
             raise BadInput("The address of an MCP server begins with http:// or https://.", hint="As http://127.0.0.1:8000/mcp.")
-        own_headers(server.headers)
+        plain_headers(server.headers)
         if not self._allow_private:
             await check_address(server.url)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shlex
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from pydantic import SecretStr
 
 from backend.addresses import is_private
 from backend.errors import BadInput
+from backend.tools.headers import plain_headers
 
 READ_LIMIT_S = 300.0  # a server may hold a stream open and silent; calls have a limit of their own
 REACH_LIMIT_S = 10.0
@@ -32,8 +32,6 @@ MOST_BODY_BYTES = 16 * 1024 * 1024  # of one answer on a public page, where the 
 ACCEPTED = "application/json, text/event-stream"
 # Beside HOME, LOGNAME, PATH, SHELL, TERM and USER (on Windows others), which the SDK passes on by itself.
 INHERITED = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +93,6 @@ def command_words(command: str) -> list[str]:
     return [str(Path(found).absolute()), *words[1:]]
 
 
-def own_headers(headers: Mapping[str, SecretStr]) -> dict[str, str]:
-    """Checked here, since the HTTP library's own complaint repeats a value. Raises `BadInput` without one."""
-    plain = {name.strip(): value.get_secret_value().strip() for name, value in headers.items()}
-    for name, value in plain.items():
-        if not _HEADER_NAME.match(name) or not _HEADER_VALUE.match(value):
-            raise BadInput(f"The header {name[:40]!r} cannot be sent.", hint="Names and values are plain letters, digits and signs.")
-    return plain
-
-
 async def over_stdio(server: McpServer, stack: AsyncExitStack, last_words: LastWords) -> Streams:
     """Raises `OSError` where the program cannot be started."""
     from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -129,7 +118,7 @@ async def over_http(server: McpServer, stack: AsyncExitStack, *, allow_private: 
     from mcp.client.streamable_http import streamable_http_client
 
     hooks: dict[str, list[Callable[..., Any]]] = {}
-    headers = own_headers(server.headers)
+    headers = plain_headers(server.headers)
     if not allow_private:
         headers["Accept-Encoding"] = "identity"
         hooks = {"request": [_refuse_private], "response": [partial(_bound, broken)]}

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
 from backend.errors import BackendError, BadInput
 from backend.settings import Settings
+from backend.tools.headers import headers_from, plain_headers
 from backend.tools.kit import ToolKit, ToolSpec
 from backend.tools.mcp_client import McpConnections, McpServer
 from backend.tools.running import RunTool, ToolContext, ToolFailed
+
+MOST_HEADERS = 1_000  # addresses of all visitors
 
 
 class Toolbox:
@@ -21,10 +28,19 @@ class Toolbox:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._mcp = McpConnections(allow_stdio=not settings.public, allow_private=not settings.public)
+        self._headers: OrderedDict[tuple[str, str], Mapping[str, SecretStr]] = OrderedDict()
+
+    def keep_headers(self, owner: str, address: str, text: str) -> None:
+        """Those that go along with calls of `address`, one `Name: value` a line; the ones before stay where there are none. In memory
+        only: a kit goes into chats and files, a key must not. Raises `BadInput`."""
+        if text.strip():
+            self._headers[owner, address.strip()] = headers_from(text)
+            while len(self._headers) > MOST_HEADERS:
+                self._headers.popitem(last=False)
 
     async def connect_mcp(self, owner: str, address: str) -> list[ToolSpec]:
         """The tools of an MCP server: a URL (streamable HTTP) or a command line (stdio, on one's own machine). Raises the tree's errors."""
-        server = mcp_server(address)
+        server = self._server(owner, address)
         tools = await self._mcp.connect(owner, server)
         return [ToolSpec(tool, "mcp", url=address.strip(), server=server.name) for tool in tools]
 
@@ -49,7 +65,7 @@ class Toolbox:
                 known = BUILT_IN.get(spec.tool.name)
                 return None if known is None else known.run
             case "http":
-                return partial(self._over_http, spec)
+                return partial(self._over_http, owner, spec)
             case "mcp":
                 return partial(self._over_mcp, owner, spec)
             case _:
@@ -62,17 +78,21 @@ class Toolbox:
             if not spec.url.startswith(("http://", "https://")):
                 raise ToolFailed(f"The MCP server {spec.server} is not connected. Connect it again under Tools.")
             try:
-                await self._mcp.connect(owner, mcp_server(spec.url))
+                await self._mcp.connect(owner, self._server(owner, spec.url))
             except BackendError as error:
                 raise ToolFailed(f"{error.message} {error.hint}".strip()) from error
         return await self._mcp.call(owner, spec.server, spec.tool.name, arguments)
 
-    async def _over_http(self, spec: ToolSpec, arguments: Mapping[str, Any], context: ToolContext) -> str:
+    def _server(self, owner: str, address: str) -> McpServer:
+        return replace(mcp_server(address), headers=self._headers.get((owner, address.strip()), {}))
+
+    async def _over_http(self, owner: str, spec: ToolSpec, arguments: Mapping[str, Any], context: ToolContext) -> str:
         if self._settings.public:
             raise ToolFailed("This public page calls no addresses for its visitors.")
         from backend.tools.http_tool import HttpTool, call_http
 
-        return await call_http(HttpTool(spec.url, spec.method, {}), arguments, allow_private=True)
+        headers = plain_headers(self._headers.get((owner, spec.url), {}))
+        return await call_http(HttpTool(spec.url, spec.method, headers), arguments, allow_private=True)
 
 
 def mcp_server(address: str) -> McpServer:

@@ -39,7 +39,9 @@ async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 def the_page() -> Page:
     """The components, drawn once: they are only keys here, and hold the panel's first values."""
     with gr.Blocks():
-        return layout.build([], THINKING, catalogue().capabilities("dashscope", THINKING.partition(":")[2]), lambda node: [], public=False)
+        return layout.build(
+            [], THINKING, catalogue().capabilities("dashscope", THINKING.partition(":")[2]), lambda node: [], load_settings()
+        )
 
 
 class House:

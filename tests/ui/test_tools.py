@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import gradio as gr
@@ -36,9 +40,15 @@ class Tools:
     def note(self) -> str:
         return self.tab.shown[self.page.tools.note]
 
-    def add(self, definition, url=""):
+    def add(self, definition, url="", header=""):
         text = definition if isinstance(definition, str) else json.dumps(definition)
-        self.tab.take_one(self.panel.add(text, url, self.tab.values[self.page.panel.tools]))
+        self.tab.take_one(self.panel.add(text, url, header, self.tab.values[self.page.panel.tools], self.tab.request))
+
+    def add_built_in(self):
+        self.tab.take_one(self.panel.add_built_in(self.tab.values[self.page.panel.tools]))
+
+    async def connect(self, address, header=""):
+        self.tab.take_one(await self.panel.connect_mcp(address, header, self.tab.values[self.page.panel.tools], self.tab.request))
 
     def decide(self, decision, text=""):
         card = next(p["id"] for p in reversed(self.tab.live["steps"]) if p["id"].startswith("call_"))
@@ -47,6 +57,29 @@ class Tools:
 
     def state(self) -> str:
         return self.tab.live["state"]
+
+
+@contextmanager
+def listening():
+    """A tool's address, and what it has heard: the header with the key, and the arguments."""
+    heard = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            heard.append((self.headers["authorization"], json.loads(body)))
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            self.wfile.write('{"sum": "bảy"}'.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}/add", heard
+        server.shutdown()
 
 
 @pytest.fixture
@@ -189,3 +222,81 @@ async def test_json_while_thinking_is_refused_with_a_sentence(tools):
     tools.tab.set("json_on", True)
     await tools.tab.send("JSON please")
     assert "cannot be held to json_object while it thinks" in str(tools.tab.live)
+
+
+async def test_the_built_in_tools_answer_by_themselves(tools, emulator):
+    tools.add_built_in()
+    assert {spec.policy for spec in tools.kit.specs} == {"always"} and "calculator" in tools.note()
+    await tools.tab.send('Bao nhiêu? [[steps:calculator,weather_sample]] [[args:{"expression": "12 * 7", "city": "Huế"}]]')
+    assert tools.state() == "done"
+    failed = "Additional properties are not allowed"
+    assert failed in tools.tab.last["html"], "the emulator sends the same arguments to both tools"
+    await tools.tab.send('Bao nhiêu? [[tool:calculator]] [[args:{"expression": "12 * 7"}]]')
+    assert "84" in tools.tab.last["html"] and bodies(emulator)[-1]["messages"][-1] == {
+        "role": "tool", "tool_call_id": bodies(emulator)[-1]["messages"][-2]["tool_calls"][0]["id"], "content": "84",
+    }  # fmt: skip
+
+
+async def test_the_attached_files_are_searched(tools, emulator, tmp_path):
+    tools.add_built_in()
+    file = tmp_path / "giá.txt"
+    file.write_text("Mở đầu.\n\nGiá vé là 500.000 đồng.", encoding="utf-8")
+    await tools.tab.send('Giá? [[tool:search_files]] [[args:{"query": "giá vé"}]]', files=[str(file)])
+    assert "500.000 đồng" in bodies(emulator)[-1]["messages"][-1]["content"]
+
+
+async def test_an_address_answers_with_its_header_which_no_chat_keeps(tools, emulator, house):
+    with listening() as (url, heard):
+        tools.add(ADD, url, "Authorization: Bearer s3cret")
+        await tools.tab.send('Cộng [[tool]] [[args:{"a": 1}]]', on_update=await answering(tools, "always"))
+        assert tools.state() == "done" and "bảy" in tools.tab.last["html"]
+        assert heard == [("Bearer s3cret", {"a": 1})]
+    chat = await house.backend.open()
+    assert "s3cret" not in await chat.history.export_all("local") + json.dumps(tools.kit.stored())
+    tools.add(ADD, url, "no colon s3cret")
+    assert "no colon" in tools.note() and "s3cret" not in tools.note()
+
+
+async def test_the_tools_of_a_published_mcp_server_answer_on_the_page(tools, emulator):
+    await tools.connect(f"{sys.executable} -m mcp_server_time")
+    assert "2 tools of" in tools.note() and "get_current_time, convert_time" in tools.note()
+    assert {(spec.by, spec.policy) for spec in tools.kit.specs} == {("mcp", "ask")}
+    noon = {"source_timezone": "Asia/Shanghai", "time": "12:00", "target_timezone": "Asia/Ho_Chi_Minh"}
+    await tools.tab.send(f"Mấy giờ? [[tool:convert_time]] [[args:{json.dumps(noon)}]]", on_update=await answering(tools, "allow"))
+    assert tools.state() == "done"
+    assert json.loads(bodies(emulator)[-1]["messages"][-1]["content"])["time_difference"] == "-1.0h"
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("", "no MCP server yet"),
+        ("no-such-program-here", "no program named"),
+        ("http://127.0.0.1:9/mcp", "cannot be reached"),
+        ("http://[", "no address"),
+    ],
+)
+async def test_an_mcp_server_that_cannot_be_had_says_why(tools, address, why):
+    await tools.connect(address)
+    assert why in tools.note() and "class='err'" in tools.note() and tools.kit.specs == ()
+
+
+async def test_a_public_host_starts_no_program_and_calls_nothing_inside(houses, emulator):
+    tools = Tools(houses(dashscope_base_url=emulator, dashscope_api_key="k", public=True))
+    await tools.connect("python -m mcp_server_time")
+    assert "starts no programs" in tools.note()
+    await tools.connect("http://127.0.0.1:9/mcp")
+    assert "private addresses" in tools.note()
+
+
+async def test_a_chat_from_a_file_asks_before_it_calls_an_address(tools, house):
+    tools.add(ADD, "http://127.0.0.1:9/add")
+    kit = tools.kit.stored()
+    kit["specs"][0]["policy"] = "always"
+    tools.tab.set("tools", kit)
+    await tools.tab.send("Hello")
+    chat = await house.backend.open()
+    (copy,) = await chat.history.import_text("local", await chat.history.export_all("local"), "chats.json")
+    again = Tools(house, chat=copy)
+    await again.tab.load()
+    assert [spec.policy for spec in again.kit.specs] == ["ask"]

@@ -31,6 +31,8 @@ class ToolsEnglish:
     tools_replaced = "Replaced: {names}."
     tools_import = "Import an OpenAPI file"
     tools_imported = "{n} tools imported from {name}. They are switched off: switch on those that are needed."
+    tools_header = "Header (optional)"
+    tools_header_hint = "Kept in memory until the app ends; in no chat and no file."
     mcp_title = "MCP server"
     mcp_address = "Address or command"
     mcp_hint = "A URL of streamable HTTP, or the command that starts a server on this machine, as python -m mcp_server_time."

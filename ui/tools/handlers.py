@@ -26,10 +26,11 @@ class ToolPanel:
         self.page = page
         self.tab = tab
 
-    def add(self, definition: str | None, url: str | None, kit: Any) -> Updates:
+    def add(self, definition: str | None, url: str | None, header: str | None, kit: Any, request: gr.Request) -> Updates:
         """What is written in the definition's box, in the place of a tool of that name."""
         try:
             specs = specs_from_text(definition or "", "" if self.tab.backend.settings.public else url or "")
+            self.tab.backend.toolbox.keep_headers(self.tab.owner(request), url or "", header or "")
             made, there = with_specs(kit_from(kit), specs)
         except BackendError as error:
             return self._note(error)
@@ -50,10 +51,12 @@ class ToolPanel:
             return self._note(error)
         return {self.page.panel.tools: made.stored(), **self._said(W.tools_imported.format(n=len(specs), name=Path(path).name))}
 
-    async def connect_mcp(self, address: str | None, kit: Any, request: gr.Request) -> Updates:
+    async def connect_mcp(self, address: str | None, header: str | None, kit: Any, request: gr.Request) -> Updates:
         """The tools of an MCP server, which ask before they run."""
+        toolbox, owner = self.tab.backend.toolbox, self.tab.owner(request)
         try:
-            specs = await self.tab.backend.toolbox.connect_mcp(self.tab.owner(request), address or "")
+            toolbox.keep_headers(owner, address or "", header or "")
+            specs = await toolbox.connect_mcp(owner, address or "")
             made, _ = with_specs(kit_from(kit), specs)
         except BackendError as error:
             return self._note(error)

@@ -22,9 +22,11 @@ class ToolParts:
     built_in: gr.Button
     definition: gr.Textbox
     url: gr.Textbox
+    url_header: gr.Textbox
     add: gr.Button
     openapi: gr.UploadButton
     mcp: gr.Textbox
+    mcp_header: gr.Textbox
     mcp_connect: gr.Button
 
 
@@ -49,6 +51,7 @@ def build(*, public: bool) -> ToolParts:
         label=W.tools_url, info=W.tools_url_public if public else W.tools_url_hint, placeholder="http://127.0.0.1:9000/weather",
         max_lines=1, elem_id="tool-url", interactive=not public,
     )  # fmt: skip
+    url_header = _header("tool-header", interactive=not public)
     with gr.Row():
         add = gr.Button(W.tools_add, size="sm", elem_id="tool-add")
         built_in = gr.Button(W.tools_builtin, size="sm", elem_id="tool-built-in")
@@ -58,6 +61,15 @@ def build(*, public: bool) -> ToolParts:
         label=W.mcp_address, info=W.mcp_hint_public if public else W.mcp_hint, placeholder="http://127.0.0.1:8000/mcp", max_lines=1,
         elem_id="mcp-address",
     )  # fmt: skip
+    mcp_header = _header("mcp-header")
     connect = gr.Button(W.mcp_connect, size="sm", elem_id="mcp-connect")
     note = gr.HTML("", elem_id="tool-note", apply_default_css=False)
-    return ToolParts(note, built_in, definition, url, add, openapi, mcp, connect)
+    return ToolParts(note, built_in, definition, url, url_header, add, openapi, mcp, mcp_header, connect)
+
+
+def _header(elem_id: str, *, interactive: bool = True) -> gr.Textbox:
+    """Never among a chat's settings: it mostly holds a key."""
+    return gr.Textbox(
+        label=W.tools_header, info=W.tools_header_hint, placeholder="Authorization: Bearer …", type="password", max_lines=1,
+        elem_id=elem_id, interactive=interactive,
+    )  # fmt: skip

@@ -17,10 +17,14 @@ import pytest
 from pydantic import SecretStr
 
 from backend.errors import AuthError, BadInput, TimedOut, Unavailable
+from backend.settings import load_settings
 from backend.tools import mcp_client, mcp_transport
 from backend.tools.definitions import check_tools
+from backend.tools.kit import ToolKit, ToolSpec
 from backend.tools.mcp_client import McpConnections, McpServer, fitting_names
-from backend.tools.running import ToolFailed
+from backend.tools.running import ToolContext, ToolFailed
+from backend.tools.toolbox import Toolbox
+from backend.types import Tool
 from tests.running_page import free_port
 
 SERVER = """
@@ -481,6 +485,25 @@ async def test_a_server_hears_that_a_call_is_given_up(connections, request, way)
     async with asyncio.timeout(10):
         while int(await connections.call("me", server.name, "how_many_given_up", {})) == before:
             await asyncio.sleep(0.02)
+
+
+async def test_after_a_restart_an_address_is_connected_again_but_no_program_started(http, stdio):
+    kit = ToolKit((ToolSpec(Tool("add", "", {}), "mcp", url=http.url, server="x"), ToolSpec(Tool("pid", "", {}), "mcp", url=stdio.command)))
+    toolbox = Toolbox(load_settings())
+    try:
+        run = await toolbox.runners("me", kit)
+        with pytest.raises(ToolFailed, match="not connected"):
+            await run["add"](SUM, ToolContext())
+        specs = await toolbox.connect_mcp("you", http.url)
+        again = Toolbox(load_settings())
+        run = await again.runners("you", ToolKit(tuple(spec for spec in specs if spec.tool.name == "add")))
+        assert await run["add"](SUM, ToolContext()) == "5"
+        await again.aclose()
+        run = await toolbox.runners("me", kit)
+        with pytest.raises(ToolFailed, match="Connect it again under Tools"):
+            await run["pid"]({}, ToolContext())
+    finally:
+        await toolbox.aclose()
 
 
 # ---- others' servers
