@@ -158,7 +158,7 @@ class Chat:
             steps=at.steps,
         )
         if isinstance(provider, ToolLoop):
-            run.desk, run.answerers = provider.desk, {spec.tool.name: spec.by for spec in choices.tools.active}
+            run.desk, run.answerers = provider.desk, {spec.tool.name: (spec.by, spec.where) for spec in choices.tools.active}
         run.answer.append(at.answer)
         run.thinking.append(at.thinking)
         exchange = Exchange(

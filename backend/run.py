@@ -75,7 +75,7 @@ class Run:
     answer: TextBuffer = field(default_factory=TextBuffer)
     calls: CallJoiner = field(default_factory=CallJoiner)
     steps: tuple[Step, ...] = ()  # turns of the model before this one
-    answerers: Mapping[str, str] = field(default_factory=dict)  # who answers each tool
+    answerers: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)  # who answers each tool
     desk: Desk | None = None  # where its calls wait for a person
     thinking_tokens: int | None = None
     output_tokens: int | None = None  # so far, where the engine tells
@@ -196,7 +196,8 @@ class Run:
     def _close_step(self, state: CallState, usage: Usage | None = None, result: str | None = None) -> None:
         """The model's turn becomes a step; the next begins empty."""
         self._close_thinking()
-        calls = tuple(Called(c.id, c.name, c.arguments, state, result, by=self.answerers.get(c.name)) for c in self.calls.calls)
+        answerers = {call.name: self.answerers.get(call.name, (None, None)) for call in self.calls.calls}
+        calls = tuple(Called(c.id, c.name, c.arguments, state, result, None, *answerers[c.name]) for c in self.calls.calls)
         self.steps += (Step(calls, self.thinking.text, self.answer.text, self.thinking_s(), usage or Usage()),)
         self.thinking, self.answer, self.calls = TextBuffer(), TextBuffer(), CallJoiner()
         self.thinking_from_s = self.thinking_until_s = self.thinking_tokens = None

@@ -16,7 +16,8 @@ from backend.types import CallState, Message, ToolCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """A call and what became of it. `problem`: what is wrong with its arguments, `by`: who answers it, `elapsed_s`: the run of the tool."""
+    """A call and what became of it. `problem`: what is wrong with its arguments, `by`: who answers it, `where`: at which address or
+    on which server, `elapsed_s`: the run of the tool."""
 
     id: str
     name: str
@@ -25,6 +26,7 @@ class Called:
     result: str | None = None
     problem: str | None = None
     by: str | None = None
+    where: str | None = None
     elapsed_s: float | None = None
 
     @property

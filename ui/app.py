@@ -130,7 +130,7 @@ def _bind_tools(page: Page, tools: ToolPanel) -> None:
     parts.built_in.click(tools.add_built_in, page.panel.tools, changed, **QUIET)
     parts.openapi.upload(tools.import_openapi, [parts.openapi, page.panel.tools], changed, **QUIET)
     mcp = [parts.mcp, parts.mcp_header, page.panel.tools]
-    gr.on([parts.mcp_connect.click, parts.mcp.submit], tools.connect_mcp, mcp, changed, **QUIET)
+    gr.on([parts.mcp_connect.click, parts.mcp.submit], tools.connect_mcp, mcp, [page.panel.tools, parts.mcp_note], **QUIET)
     page.live.tool(tools.decide, [page.session], parts.note, queue=False, trigger_mode="multiple", **QUIET)
 
 

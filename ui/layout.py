@@ -126,6 +126,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
             with gr.Row(elem_id="history-tools"):
                 made["import_button"] = gr.UploadButton(W.import_chats, file_types=[".json", ".md", ".jsonl"], size="sm", elem_id="import")
                 made["export_all"] = gr.Button(W.export_all, size="sm", elem_id="export-all")
+                gr.Button(W.tab_about, size="sm", elem_id="about-here", elem_classes=["only-phone"])  # the top bar is full there
         with gr.Column(elem_id="centre"):
             with gr.Column(elem_id="scroll"):
                 made["log"] = gr.HTML(

@@ -38,6 +38,7 @@
     else if (at('#tab-chat')) playground.tab('');
     else if (at('#tab-compare')) playground.tab('compare');
     else if (at('#tab-about')) playground.tab('about');
+    else if (at('#about-here')) { playground.tab('about'); sheet(); }
     else if (at('#open-left')) side('left');
     else if (at('#open-right')) side('right');
     else if (at('#shade')) sheet();

@@ -20,7 +20,8 @@ FEWEST_ROUNDS, MOST_ROUNDS = 1, 32
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """One tool. `url` and `method` are those of an HTTP tool, `server` and `remote` (its name there) those of an MCP tool."""
+    """One tool. `url` and `method` are those of an HTTP tool; `server` and `remote` (its name there) are those of an
+    MCP tool, with the server's address or command as `url`."""
 
     tool: Tool
     by: Answerer = "hand"
@@ -30,6 +31,11 @@ class ToolSpec:
     method: HttpMethod = "POST"
     server: str = ""
     remote: str = ""
+
+    @property
+    def where(self) -> str | None:
+        """Where its calls go, for the person who is asked: the address without its query, or the MCP server's name."""
+        return self.url.partition("?")[0] if self.by == "http" else self.server if self.by == "mcp" else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,8 +18,9 @@ from backend.errors import BackendError, BadInput
 from backend.settings import Settings
 from backend.tools.headers import headers_from, plain_headers
 from backend.tools.kit import ToolKit, ToolSpec
-from backend.tools.mcp_client import McpConnections, McpServer
+from backend.tools.mcp_client import LONGEST_NAME, McpConnections, McpServer
 from backend.tools.running import RunTool, ToolContext, ToolFailed
+from backend.types import Tool
 
 MOST_HEADERS = 1_000  # addresses of all visitors
 
@@ -38,11 +41,18 @@ class Toolbox:
             while len(self._headers) > MOST_HEADERS:
                 self._headers.popitem(last=False)
 
-    async def connect_mcp(self, owner: str, address: str) -> list[ToolSpec]:
-        """The tools of an MCP server: a URL (streamable HTTP) or a command line (stdio, on one's own machine). Raises the tree's errors."""
+    async def connect_mcp(self, owner: str, address: str, kit: ToolKit) -> list[ToolSpec]:
+        """The tools of an MCP server: a URL (streamable HTTP) or a command line (stdio, on one's own machine). One whose name another
+        tool of `kit` has gets the server's before it. Raises the tree's errors."""
         server = self._server(owner, address)
         tools = await self._mcp.connect(owner, server)
-        return [ToolSpec(tool, "mcp", url=address.strip(), server=server.name) for tool in tools]
+        taken = {spec.tool.name for spec in kit.specs if (spec.by, spec.server) != ("mcp", server.name)}
+
+        def named(tool: Tool) -> Tool:
+            prefix = re.sub(r"[^A-Za-z0-9_-]", "_", server.name)
+            return replace(tool, name=f"{prefix}_{tool.name}"[:LONGEST_NAME]) if tool.name in taken else tool
+
+        return [ToolSpec(named(tool), "mcp", url=address.strip(), server=server.name, remote=tool.name) for tool in tools]
 
     async def aclose(self) -> None:
         await self._mcp.aclose()
@@ -81,7 +91,7 @@ class Toolbox:
                 await self._mcp.connect(owner, self._server(owner, spec.url))
             except BackendError as error:
                 raise ToolFailed(f"{error.message} {error.hint}".strip()) from error
-        return await self._mcp.call(owner, spec.server, spec.tool.name, arguments)
+        return await self._mcp.call(owner, spec.server, spec.remote or spec.tool.name, arguments)
 
     def _server(self, owner: str, address: str) -> McpServer:
         return replace(mcp_server(address), headers=self._headers.get((owner, address.strip()), {}))
@@ -108,4 +118,16 @@ def mcp_server(address: str) -> McpServer:
         if not name:
             raise BadInput("This is no address of an MCP server.", hint="It looks like http://127.0.0.1:8000/mcp.")
         return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", name)[:40], url=text)
-    return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", text)[:40], command=text)
+    return McpServer(_program_name(text), command=text)
+
+
+def _program_name(command: str) -> str:
+    """What a person would call it: mcp_server_time for `python -m mcp_server_time`, server-files for `npx -y @x/server-files /data`. With
+    arguments of its own a mark of them stands behind, since the same program may serve two folders."""
+    words = command.split()
+    runs_another = Path(words[0]).stem in ("uvx", "npx", "uv", "pipx", "node", "bunx") or "-m" in words
+    after = words[words.index("-m") + 1 :] if "-m" in words else words[1:] if runs_another else words
+    named = next((place for place, word in enumerate(after) if not word.startswith("-") and word not in ("run", "tool")), 0)
+    name = Path(after[named]).stem if after else words[0]
+    mark = f"-{zlib.crc32(command.encode()):08x}"[:5] if after[named + 1 :] else ""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:35] + mark

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import httpx2
 from playwright.sync_api import Page, expect
@@ -94,6 +95,41 @@ def test_a_wrong_definition_is_told_and_kept(page):
     expect(page.locator("#tool-definition textarea")).to_have_value('{"name": "x y"}')
 
 
+def test_a_built_in_tool_answers_by_itself(page, emulator):
+    page.locator("#seg-tools").click()
+    page.locator("#tool-built-in").click()
+    expect(page.locator("#tools .tool")).to_have_count(5)
+    ask(page, 'Bao nhiêu? 多少？ [[tool:calculator]] [[args:{"expression": "12 * 7"}]] [[think:10]]')
+    state(page, "done")
+    card = page.locator("#chat-log .call[data-state=done]")
+    expect(card).to_contain_text("built in")
+    expect(card.locator(".call-result")).to_have_text("84")
+    expect(page.locator("#chat-log .answer").last).to_contain_text("84")
+    assert sent(emulator)["messages"][-1]["content"] == "84"
+
+
+def test_an_mcp_server_is_connected_and_asks_before_it_is_called(page, emulator):
+    page.locator("#seg-tools").click()
+    page.locator("#mcp-address :is(textarea, input)").fill(f"{sys.executable} -m mcp_server_time")
+    page.locator("#mcp-connect").click()
+    expect(page.locator("#mcp-note")).to_contain_text("2 tools of mcp_server_time")
+    noon = {"source_timezone": "Asia/Shanghai", "time": "12:00", "target_timezone": "Asia/Ho_Chi_Minh"}
+    ask(page, f"Mấy giờ? [[tool:convert_time]] [[args:{json.dumps(noon)}]] [[think:10]]")
+    asking = page.locator("#live .call[data-state=asking]")
+    expect(asking).to_contain_text("MCP · mcp_server_time")
+    asking.locator("[data-decision=allow]").click()
+    state(page, "done")
+    expect(page.locator("#chat-log .call[data-state=done] .call-result")).to_contain_text("-1.0h")
+
+
+def test_about_tells_this_hosts_own_address(page, server):
+    page.locator("#tab-about").click()
+    calling = page.locator("#calling")
+    expect(calling).to_contain_text(f'base_url="{server[0]}/v1"')
+    expect(calling).not_to_contain_text("address.invalid")
+    expect(calling.get_by_role("link", name="What can be called")).to_have_attribute("href", f"{server[0]}/docs")
+
+
 def test_an_answer_in_json_is_laid_out_and_checked(page, emulator):
     page.locator("#checkpoint").get_by_text("Instruct").click()
     expect(page.locator("#model input")).to_have_value("Qwen3-Next 80B-A3B Instruct · DashScope, Singapore")
@@ -121,5 +157,9 @@ def test_cards_fit_a_phone(browser, server):
     waiting.locator("textarea").fill("có")
     waiting.locator("[data-decision=result]").click()
     state(page, "done")
+    page.locator("#open-left").click()
+    page.locator("#about-here").click()
+    expect(page.locator("#calling")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
     assert httpx2.get(f"{server[0]}/healthz").json() == {"status": "ok"}

@@ -20,7 +20,11 @@ def blocks(language, **settings):
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({}, "may call without a token"), ({"api_token": "s3cret"}, "set as `PLAYGROUND_API_TOKEN`"), ({"public": True}, "answers nobody yet")],
+    [
+        ({}, "may call without a token"),
+        ({"api_token": "s3cret"}, "set as `PLAYGROUND_API_TOKEN`"),
+        ({"public": True}, "answers nobody yet"),
+    ],
 )
 def test_who_may_call_is_said_and_no_token_is(settings, said):
     text = calling_text(load_settings(**settings), MODEL)

@@ -40,6 +40,9 @@ class Tools:
     def note(self) -> str:
         return self.tab.shown[self.page.tools.note]
 
+    def mcp_note(self) -> str:
+        return self.tab.shown[self.page.tools.mcp_note]
+
     def add(self, definition, url="", header=""):
         text = definition if isinstance(definition, str) else json.dumps(definition)
         self.tab.take_one(self.panel.add(text, url, header, self.tab.values[self.page.panel.tools], self.tab.request))
@@ -250,6 +253,7 @@ async def test_an_address_answers_with_its_header_which_no_chat_keeps(tools, emu
         tools.add(ADD, url, "Authorization: Bearer s3cret")
         await tools.tab.send('Cộng [[tool]] [[args:{"a": 1}]]', on_update=await answering(tools, "always"))
         assert tools.state() == "done" and "bảy" in tools.tab.last["html"]
+        assert f"over HTTP · {url}" in tools.tab.last["html"]
         assert heard == [("Bearer s3cret", {"a": 1})]
     chat = await house.backend.open()
     assert "s3cret" not in await chat.history.export_all("local") + json.dumps(tools.kit.stored())
@@ -259,12 +263,25 @@ async def test_an_address_answers_with_its_header_which_no_chat_keeps(tools, emu
 
 async def test_the_tools_of_a_published_mcp_server_answer_on_the_page(tools, emulator):
     await tools.connect(f"{sys.executable} -m mcp_server_time")
-    assert "2 tools of" in tools.note() and "get_current_time, convert_time" in tools.note()
+    assert "2 tools of" in tools.mcp_note() and "get_current_time, convert_time" in tools.mcp_note()
     assert {(spec.by, spec.policy) for spec in tools.kit.specs} == {("mcp", "ask")}
     noon = {"source_timezone": "Asia/Shanghai", "time": "12:00", "target_timezone": "Asia/Ho_Chi_Minh"}
     await tools.tab.send(f"Mấy giờ? [[tool:convert_time]] [[args:{json.dumps(noon)}]]", on_update=await answering(tools, "allow"))
-    assert tools.state() == "done"
+    assert tools.state() == "done" and "MCP · mcp_server_time" in tools.tab.last["html"]
     assert json.loads(bodies(emulator)[-1]["messages"][-1]["content"])["time_difference"] == "-1.0h"
+
+
+async def test_a_tool_of_a_server_keeps_out_of_the_way_of_another_of_its_name(tools, emulator):
+    tools.add({**ADD, "name": "convert_time"})
+    command = f"{sys.executable} -m mcp_server_time"
+    await tools.connect(command)
+    await tools.connect(command)
+    names = [(spec.by, spec.tool.name) for spec in tools.kit.specs]
+    assert names == [("hand", "convert_time"), ("mcp", "get_current_time"), ("mcp", "mcp_server_time_convert_time")]
+    noon = {"source_timezone": "Asia/Shanghai", "time": "12:00", "target_timezone": "Asia/Tokyo"}
+    prompt = f"Mấy giờ? [[tool:mcp_server_time_convert_time]] [[args:{json.dumps(noon)}]]"
+    await tools.tab.send(prompt, on_update=await answering(tools, "allow"))
+    assert json.loads(bodies(emulator)[-1]["messages"][-1]["content"])["time_difference"] == "+1.0h"
 
 
 @pytest.mark.parametrize(
@@ -278,15 +295,15 @@ async def test_the_tools_of_a_published_mcp_server_answer_on_the_page(tools, emu
 )
 async def test_an_mcp_server_that_cannot_be_had_says_why(tools, address, why):
     await tools.connect(address)
-    assert why in tools.note() and "class='err'" in tools.note() and tools.kit.specs == ()
+    assert why in tools.mcp_note() and "class='err'" in tools.mcp_note() and tools.kit.specs == ()
 
 
 async def test_a_public_host_starts_no_program_and_calls_nothing_inside(houses, emulator):
     tools = Tools(houses(dashscope_base_url=emulator, dashscope_api_key="k", public=True))
     await tools.connect("python -m mcp_server_time")
-    assert "starts no programs" in tools.note()
+    assert "starts no programs" in tools.mcp_note()
     await tools.connect("http://127.0.0.1:9/mcp")
-    assert "private addresses" in tools.note()
+    assert "private addresses" in tools.mcp_note()
 
 
 async def test_a_chat_from_a_file_asks_before_it_calls_an_address(tools, house):

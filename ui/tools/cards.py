@@ -45,7 +45,8 @@ def calls_being_written(run: Run) -> list[dict[str, str]]:
 def call_card(call: Called, *, live: bool, written: bool = True) -> str:
     """Name, state, who answers, arguments checked, result; and what can be done about it."""
     state = W.call_states[call.state] if written else W.call_writing
-    by = f"<span class='by'>{esc(W.call_by[call.by])}</span>" if call.by in W.call_by else ""
+    who = W.call_by.get(call.by or "", "") + (f" · {call.where}" if call.where else "")
+    by = f"<span class='by'>{esc(who)}</span>" if who else ""
     took = "" if call.elapsed_s is None else f"<span class='num'>{call.elapsed_s:.2f} s</span>"
     told = f"{by}<span class='grow'></span>{took}<span class='call-state'>{esc(state)}</span>"
     head = f"<div class='call-head'><b>{esc(call.name)}</b>{told}</div>"
@@ -89,7 +90,7 @@ def _questions(call: Called) -> str:
         label = esc(W.call_type.format(name=call.name))
         box = f"<textarea class='call-answer' rows='3' dir='auto' aria-label='{label}' placeholder='{label}'></textarea>"
         return f"{box}<div class='call-acts'>{button('result', W.call_send, 'btn go')}{button('deny', W.call_no_result)}</div>"
-    acts = button("allow", W.call_run, "btn main") + button("deny", W.call_refuse)
+    acts = button("allow", W.call_run, "btn go") + button("deny", W.call_refuse)
     acts += button("always", W.call_always.format(name=call.name)) + button("never", W.call_never.format(name=call.name))
     return f"<div class='call-acts'>{acts}</div>"
 

@@ -53,15 +53,15 @@ class ToolPanel:
 
     async def connect_mcp(self, address: str | None, header: str | None, kit: Any, request: gr.Request) -> Updates:
         """The tools of an MCP server, which ask before they run."""
-        toolbox, owner = self.tab.backend.toolbox, self.tab.owner(request)
+        toolbox, owner, parts = self.tab.backend.toolbox, self.tab.owner(request), self.page.tools
         try:
             toolbox.keep_headers(owner, address or "", header or "")
-            specs = await toolbox.connect_mcp(owner, address or "")
+            specs = await toolbox.connect_mcp(owner, address or "", kit_from(kit))
             made, _ = with_specs(kit_from(kit), specs)
         except BackendError as error:
-            return self._note(error)
+            return self._note(error, parts.mcp_note)
         said = W.mcp_connected.format(n=len(specs), name=specs[0].server if specs else address, names=", ".join(s.tool.name for s in specs))
-        return {self.page.panel.tools: made.stored(), **self._said(said)}
+        return {self.page.panel.tools: made.stored(), **self._said(said, parts.mcp_note)}
 
     def decide(self, event: gr.EventData, session: Session, request: gr.Request) -> Updates:
         """A button on the card of a call: permission, refusal, or the result that was typed."""
@@ -77,11 +77,11 @@ class ToolPanel:
             raise gr.Error(f"{W.call_gone} {W.call_gone_hint}", duration=6)
         return {self.page.tools.note: gr.skip()}
 
-    def _said(self, sentence: str) -> Updates:
-        return {self.page.tools.note: f"<p class='hint'>{render.esc(sentence)}</p>"}
+    def _said(self, sentence: str, place: gr.HTML | None = None) -> Updates:
+        return {place or self.page.tools.note: f"<p class='hint'>{render.esc(sentence)}</p>"}
 
-    def _note(self, error: BackendError) -> Updates:
-        return {self.page.tools.note: render.error_card(error.message, error.hint, (), elem_id="tool-error")}
+    def _note(self, error: BackendError, place: gr.HTML | None = None) -> Updates:
+        return {place or self.page.tools.note: render.error_card(error.message, error.hint, (), elem_id="tool-error")}
 
 
 def _read(path: Path) -> list[Any]:

@@ -28,6 +28,7 @@ class ToolParts:
     mcp: gr.Textbox
     mcp_header: gr.Textbox
     mcp_connect: gr.Button
+    mcp_note: gr.HTML
 
 
 def tool_list(*, shown: bool, prefix: str = "") -> gr.HTML:
@@ -56,6 +57,7 @@ def build(*, public: bool) -> ToolParts:
         add = gr.Button(W.tools_add, size="sm", elem_id="tool-add")
         built_in = gr.Button(W.tools_builtin, size="sm", elem_id="tool-built-in")
     openapi = gr.UploadButton(W.tools_import, file_types=[".json", ".yaml", ".yml"], size="sm", elem_id="tool-openapi")
+    note = gr.HTML("", elem_id="tool-note", apply_default_css=False)
     gr.HTML(f"<h5>{W.mcp_title}</h5>")
     mcp = gr.Textbox(
         label=W.mcp_address, info=W.mcp_hint_public if public else W.mcp_hint, placeholder="http://127.0.0.1:8000/mcp", max_lines=1,
@@ -63,8 +65,8 @@ def build(*, public: bool) -> ToolParts:
     )  # fmt: skip
     mcp_header = _header("mcp-header")
     connect = gr.Button(W.mcp_connect, size="sm", elem_id="mcp-connect")
-    note = gr.HTML("", elem_id="tool-note", apply_default_css=False)
-    return ToolParts(note, built_in, definition, url, url_header, add, openapi, mcp, mcp_header, connect)
+    mcp_note = gr.HTML("", elem_id="mcp-note", apply_default_css=False)
+    return ToolParts(note, built_in, definition, url, url_header, add, openapi, mcp, mcp_header, connect, mcp_note)
 
 
 def _header(elem_id: str, *, interactive: bool = True) -> gr.Textbox:

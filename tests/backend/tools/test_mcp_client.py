@@ -23,7 +23,7 @@ from backend.tools.definitions import check_tools
 from backend.tools.kit import ToolKit, ToolSpec
 from backend.tools.mcp_client import McpConnections, McpServer, fitting_names
 from backend.tools.running import ToolContext, ToolFailed
-from backend.tools.toolbox import Toolbox
+from backend.tools.toolbox import Toolbox, mcp_server
 from backend.types import Tool
 from tests.running_page import free_port
 
@@ -494,7 +494,7 @@ async def test_after_a_restart_an_address_is_connected_again_but_no_program_star
         run = await toolbox.runners("me", kit)
         with pytest.raises(ToolFailed, match="not connected"):
             await run["add"](SUM, ToolContext())
-        specs = await toolbox.connect_mcp("you", http.url)
+        specs = await toolbox.connect_mcp("you", http.url, ToolKit())
         again = Toolbox(load_settings())
         run = await again.runners("you", ToolKit(tuple(spec for spec in specs if spec.tool.name == "add")))
         assert await run["add"](SUM, ToolContext()) == "5"
@@ -551,3 +551,23 @@ def test_names_that_engines_take(names, fitting):
     found = fitting_names(names)
     assert {own: name for name, own in found.items()} == dict(zip(names, fitting, strict=False))
     assert all(0 < len(name) <= 64 for name in found)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("http://user@127.0.0.1:8000/mcp", "127.0.0.1-8000"),
+        ("python -m mcp_server_time", "mcp_server_time"),
+        ("/opt/a b/python -m mcp_server_time", "mcp_server_time"),
+        ("uvx mcp-server-time", "mcp-server-time"),
+        ("npx -y @scope/server-files", "server-files"),
+        ("./server.py", "server"),
+    ],
+)
+def test_a_server_is_called_what_a_person_would(address, name):
+    assert mcp_server(address).name == name
+
+
+def test_two_commands_of_one_program_have_two_names():
+    first, second = (mcp_server(f"npx -y server-files {folder}").name for folder in ("/a", "/b"))
+    assert first != second and first.startswith("server-files-")
