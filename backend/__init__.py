@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.api.access import is_from_here
 from backend.api.app import PATHS as HTTP_PATHS
 from backend.api.app import HttpApi
 from backend.api.snippets import VARIABLE as TOKEN_VARIABLE
@@ -262,6 +263,7 @@ __all__ = [
     "duels",
     "estimate",
     "figures_of",
+    "is_from_here",
     "kit_from",
     "lanes_of",
     "last_answers",

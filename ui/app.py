@@ -217,6 +217,8 @@ def _bind_background(demo: gr.Blocks, page: Page, tab: CompareTab) -> None:
 
 def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
     """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        backend.toolbox.serve_others()
     api = Middleware(BesideThePage, app_beside=backend.http_api(), paths=HTTP_PATHS)
     headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
     _, address, _ = demo.launch(

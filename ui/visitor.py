@@ -9,8 +9,9 @@ from http.cookies import SimpleCookie
 from typing import Any
 
 import gradio as gr
+from starlette.datastructures import Headers
 
-from backend import Access, Comparison, PromptSet
+from backend import Access, Comparison, PromptSet, is_from_here
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
@@ -48,6 +49,12 @@ def owner_of(request: gr.Request, *, public: bool) -> str:
         return LOCAL_OWNER
     token = request.cookies.get(COOKIE, "")
     return f"visitor:{token}" if _TOKEN.match(token) else f"session:{request.session_hash}"
+
+
+def from_here(request: gr.Request) -> bool:
+    """Whether the page is open on the machine that serves it."""
+    scope = request.request.scope
+    return is_from_here(scope, Headers(scope=scope))
 
 
 class Views:

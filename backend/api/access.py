@@ -21,8 +21,8 @@ def check_access(scope: Scope, headers: Mapping[str, str], token: SecretStr | No
         _check_token(headers.get("authorization", ""), token.get_secret_value())
     elif public or not _is_loopback(scope):
         raise ApiError("api_closed", "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.")
-    else:
-        _check_no_web_page(headers)
+    elif not _calls_itself(headers):
+        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.")
 
 
 def _check_token(given: str, token: str) -> None:
@@ -35,6 +35,11 @@ def _check_token(given: str, token: str) -> None:
         raise ApiError("invalid_api_key", message, headers={"www-authenticate": "Bearer"})
 
 
+def is_from_here(scope: Scope, headers: Mapping[str, str]) -> bool:
+    """Whether a program or browser on this machine calls, for itself: not a proxy for others, and not for a page from elsewhere."""
+    return _is_loopback(scope) and _calls_itself(headers)
+
+
 def _is_loopback(scope: Scope) -> bool:
     client = scope.get("client")
     try:
@@ -43,13 +48,12 @@ def _is_loopback(scope: Scope) -> bool:
         return False
 
 
-def _check_no_web_page(headers: Mapping[str, str]) -> None:
-    """A page from anywhere can have a browser here call this machine, by its address or a name that points to it: both are refused."""
+def _calls_itself(headers: Mapping[str, str]) -> bool:
+    """A page from anywhere can have a browser here call this machine, by its address or a name that points to it."""
     hosts = [headers.get("host", "")]
     if "origin" in headers:
         hosts.append(urlsplit(headers["origin"]).netloc)
-    if not all(_host_name(host) in _LOCAL_NAMES for host in hosts):
-        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.")
+    return all(_host_name(host) in _LOCAL_NAMES for host in hosts)
 
 
 def _host_name(host: str) -> str:

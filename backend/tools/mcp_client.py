@@ -123,7 +123,7 @@ class McpConnections:
             raise BadInput("An MCP server has a command or an address.", hint="Give one of the two.")
         if server.command:
             if not self._allow_stdio:
-                raise BadInput("This public page starts no programs for its visitors.", hint="Give the address of a server instead.")
+                raise BadInput("This page, which is open to others, starts no programs.", hint="Give the address of a server instead.")
             command_words(server.command)
             return
         if not server.url.startswith(("http://", "https://")):

@@ -154,7 +154,9 @@ async def _refuse_private(request: httpx.Request) -> None:
 
 async def check_address(url: str) -> None:
     if await is_private(url):
-        raise BadInput("This public page does not call private addresses.", hint="Use an address that the internet reaches.")
+        raise BadInput(
+            "This page, which is open to others, does not call private addresses.", hint="Use an address that the internet reaches."
+        )
 
 
 async def _bound(broken: Callable[[Exception], None], response: httpx.Response) -> None:

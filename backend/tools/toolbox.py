@@ -30,8 +30,15 @@ class Toolbox:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._others = settings.public
         self._mcp = McpConnections(allow_stdio=not settings.public, allow_private=not settings.public)
         self._headers: OrderedDict[tuple[str, str], Mapping[str, SecretStr]] = OrderedDict()
+
+    def serve_others(self) -> None:
+        """Called before the first visitor where the page listens to more than this machine: no programs are started then and nothing
+        inside its network is called, since whoever opens the page could ask for that."""
+        self._others = True
+        self._mcp = McpConnections(allow_stdio=False, allow_private=False)
 
     def keep_headers(self, owner: str, address: str, text: str) -> None:
         """Those that go along with calls of `address`, one `Name: value` a line; the ones before stay where there are none. In memory
@@ -41,10 +48,12 @@ class Toolbox:
             while len(self._headers) > MOST_HEADERS:
                 self._headers.popitem(last=False)
 
-    async def connect_mcp(self, owner: str, address: str, kit: ToolKit) -> list[ToolSpec]:
-        """The tools of an MCP server: a URL (streamable HTTP) or a command line (stdio, on one's own machine). One whose name another
-        tool of `kit` has gets the server's before it. Raises the tree's errors."""
+    async def connect_mcp(self, owner: str, address: str, kit: ToolKit, *, from_here: bool) -> list[ToolSpec]:
+        """The tools of an MCP server: a URL (streamable HTTP) or a command line (stdio), which is run only where somebody at this machine
+        asks for it. A tool whose name another one of `kit` has gets the server's before it. Raises the tree's errors."""
         server = self._server(owner, address)
+        if server.command and not from_here:
+            raise BadInput("This page starts no programs for visitors from elsewhere.", hint="Give the address of a server instead.")
         tools = await self._mcp.connect(owner, server)
         taken = {spec.tool.name for spec in kit.specs if (spec.by, spec.server) != ("mcp", server.name)}
 
@@ -102,7 +111,7 @@ class Toolbox:
         from backend.tools.http_tool import HttpTool, call_http
 
         headers = plain_headers(self._headers.get((owner, spec.url), {}))
-        return await call_http(HttpTool(spec.url, spec.method, headers), arguments, allow_private=True)
+        return await call_http(HttpTool(spec.url, spec.method, headers), arguments, allow_private=not self._others)
 
 
 def mcp_server(address: str) -> McpServer:

@@ -67,6 +67,7 @@ class Tab:
         self.house, self.page, self.session, self.model = house, house.page, Session(), model
         query = {"chat": chat} if chat else {}
         self.request = SimpleNamespace(session_hash=f"tab{next(_numbers)}", cookies=cookies or {}, query_params=query)
+        self.request.request = SimpleNamespace(scope={"client": ("127.0.0.1", 5), "headers": [(b"host", b"127.0.0.1:7860")]})
         self.values = {component: component.value for component in self.page.panel.components()}
         self.shown: dict[Any, Any] = {}
         self.sent: list[dict[Any, Any]] = []

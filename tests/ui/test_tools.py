@@ -14,8 +14,13 @@ import gradio as gr
 import pytest
 
 from backend import kit_from
+from backend.tools.kit import ToolKit, ToolSpec
+from backend.tools.running import ToolContext, ToolFailed
+from backend.tools.toolbox import Toolbox
+from backend.types import Tool
 from tests.emulator import bodies
 from tests.ui.tab import INSTRUCT, Tab, until
+from ui.app import launch
 from ui.tools.handlers import ToolPanel
 
 ADD = {
@@ -304,6 +309,36 @@ async def test_a_public_host_starts_no_program_and_calls_nothing_inside(houses, 
     assert "starts no programs" in tools.mcp_note()
     await tools.connect("http://127.0.0.1:9/mcp")
     assert "private addresses" in tools.mcp_note()
+
+
+@pytest.mark.parametrize(
+    ("client", "host"),
+    [("192.168.1.7", b"192.168.1.2:7860"), ("127.0.0.1", b"playground.example"), ("127.0.0.1", b"127.0.0.1.example:7860")],
+)
+async def test_a_program_is_started_only_for_whoever_sits_at_this_machine(tools, client, host):
+    tools.tab.request.request.scope = {"client": (client, 5), "headers": [(b"host", host)]}
+    await tools.connect(f"{sys.executable} -m mcp_server_time")
+    assert "starts no programs" in tools.mcp_note() and tools.kit.specs == ()
+
+
+async def test_a_page_that_listens_to_others_calls_nothing_inside(tools, house, monkeypatch):
+    monkeypatch.setattr(house.backend, "toolbox", Toolbox(house.backend.settings))
+    house.backend.toolbox.serve_others()
+    await tools.connect(f"{sys.executable} -m mcp_server_time")
+    assert "starts no programs" in tools.mcp_note()
+    spec = ToolSpec(Tool("inside", "", {}), "http", url="http://127.0.0.1:9/")
+    run = (await house.backend.toolbox.runners("local", ToolKit((spec,))))["inside"]
+    with pytest.raises(ToolFailed, match="inside the network"):
+        await run({}, ToolContext())
+
+
+@pytest.mark.parametrize(("host", "guarded"), [("0.0.0.0", True), ("192.168.1.2", True), ("127.0.0.1", False)])
+async def test_the_address_that_is_listened_to_decides(house, host, guarded):
+    page = SimpleNamespace(launch=lambda **told: (None, f"http://{told['server_name']}/", None))
+    launch(page, house.backend, host=host, port=None, block=False)
+    tools = Tools(house)
+    await tools.connect("no-such-program-here")
+    assert ("starts no programs" in tools.mcp_note()) is guarded
 
 
 async def test_a_chat_from_a_file_asks_before_it_calls_an_address(tools, house):

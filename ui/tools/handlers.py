@@ -14,7 +14,7 @@ from ui.chat import ChatTab
 from ui.layout import Page
 from ui.text import WORDS as W
 from ui.updates import Updates
-from ui.visitor import Session
+from ui.visitor import Session, from_here
 
 MOST_BYTES = 2_000_000  # of a file to import
 
@@ -56,7 +56,7 @@ class ToolPanel:
         toolbox, owner, parts = self.tab.backend.toolbox, self.tab.owner(request), self.page.tools
         try:
             toolbox.keep_headers(owner, address or "", header or "")
-            specs = await toolbox.connect_mcp(owner, address or "", kit_from(kit))
+            specs = await toolbox.connect_mcp(owner, address or "", kit_from(kit), from_here=from_here(request))
             made, _ = with_specs(kit_from(kit), specs)
         except BackendError as error:
             return self._note(error, parts.mcp_note)

@@ -494,7 +494,7 @@ async def test_after_a_restart_an_address_is_connected_again_but_no_program_star
         run = await toolbox.runners("me", kit)
         with pytest.raises(ToolFailed, match="not connected"):
             await run["add"](SUM, ToolContext())
-        specs = await toolbox.connect_mcp("you", http.url, ToolKit())
+        specs = await toolbox.connect_mcp("you", http.url, ToolKit(), from_here=False)
         again = Toolbox(load_settings())
         run = await again.runners("you", ToolKit(tuple(spec for spec in specs if spec.tool.name == "add")))
         assert await run["add"](SUM, ToolContext()) == "5"
