@@ -12,9 +12,11 @@ NUMERIC_PARAMETERS = (
 )  # fmt: skip
 
 
-def check(request: ChatRequest, capabilities: Capabilities) -> None:
-    """Raises `BadInput` with a sentence and a hint for the first thing in `request` that this model does not take."""
-    asked = (m.content for m in request.messages if m.role == "user") if request.prompt is None else (request.prompt,)
+def check(request: ChatRequest, capabilities: Capabilities, *, any_turn: bool = False) -> None:
+    """Raises `BadInput` with a sentence and a hint for the first thing in `request` that this model does not take. A person asks in a
+    turn of theirs; a program may ask with `any_turn`, as a system prompt alone."""
+    turns = (m.content for m in request.messages if m.role == "user" or any_turn)
+    asked = turns if request.prompt is None else (request.prompt,)
     if not any(text.strip() for text in asked):
         raise BadInput("The prompt is empty.", hint="Type a question or attach a file with text in it.")
     _check_extras(request, capabilities)
@@ -29,11 +31,11 @@ def check(request: ChatRequest, capabilities: Capabilities) -> None:
             raise BadInput(f"{label} must be a number, not {value!r}.", hint="Use the slider or type a number.")
         if value != value or not spec.min <= value <= spec.max:
             raise BadInput(
-                f"{label} is {value:g}; {capabilities.title} on {capabilities.engine_title} takes {spec.min:g} to {spec.max:g}.",
+                f"{label} is {_shown(value)}; {capabilities.title} on {capabilities.engine_title} takes {spec.min:g} to {spec.max:g}.",
                 hint="Move it into the range, or reset the parameters.",
             )
         if spec.integer and value != int(value):
-            raise BadInput(f"{label} must be a whole number, not {value:g}.", hint="Leave out the decimals.")
+            raise BadInput(f"{label} must be a whole number, not {_shown(value)}.", hint="Leave out the decimals.")
     if len(parameters.stop) > capabilities.max_stop > 0:
         raise BadInput(
             f"{len(parameters.stop)} stop strings; {capabilities.engine_title} takes at most {capabilities.max_stop}.",
@@ -44,6 +46,10 @@ def check(request: ChatRequest, capabilities: Capabilities) -> None:
             f"{capabilities.engine_title} cannot write on from an unfinished answer.",
             hint="Regenerate it, or ask it to go on in a new turn.",
         )
+
+
+def _shown(value: int | float) -> str:
+    return f"{value:g}" if abs(value) < 1e15 else f"{str(value)[:12]}…"  # whole numbers may have any length
 
 
 def _check_extras(request: ChatRequest, capabilities: Capabilities) -> None:

@@ -76,7 +76,7 @@ class Pipeline:
         """The providers belong to whoever built the routes."""
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
-        check(request, await self.capabilities(request.model))
+        check(request, await self.capabilities(request.model), any_turn=True)
         yield Started(model=request.model)
         attempt, place, watch = 1, 0, Stopwatch(self._clock)
         while True:

@@ -23,6 +23,8 @@ Piece = TextDelta | ToolCallDelta
 def tool_json(tool: Tool) -> dict[str, Any]:
     """A tool as requests and chat templates have it."""
     function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return {"type": "function", "function": function}
 
 
@@ -46,7 +48,9 @@ class CallJoiner:
     def add(self, piece: ToolCallDelta) -> None:
         call = self._calls.get(piece.index)
         if call is None:
-            call = self._calls[piece.index] = _Joined(piece.id or new_call_id())
+            own = piece.id or new_call_id()
+            taken = any(other.id == own for other in self._calls.values())  # some servers call each call_0
+            call = self._calls[piece.index] = _Joined(f"{own}_{piece.index}" if taken else own)  # the same wherever the pieces are joined
         call.name = call.name or piece.name or ""  # told once; some servers tell it again with every piece
         if piece.arguments:
             call.pieces.append(piece.arguments)

@@ -28,11 +28,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that a model may call; `parameters` is the JSON Schema of its arguments."""
+    """A function that a model may call; `parameters` is the JSON Schema of its arguments. `strict` is passed on where a caller set it."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

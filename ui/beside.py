@@ -17,5 +17,6 @@ class BesideThePage:
             return await self._page(scope, receive, send)
         path = scope["path"].removeprefix(scope.get("root_path") or "")
         if any(path == own or path.startswith(f"{own}/") for own in self._paths):
-            return await self._beside({**scope, "path": path, "root_path": ""}, receive, send)
+            prefix = scope.get("root_path") or ""  # what stands before the path for those outside
+            return await self._beside({**scope, "path": path, "root_path": "", "playground.prefix": prefix}, receive, send)
         await self._page(scope, receive, send)

@@ -180,7 +180,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
     made["compare"] = frame.build(picker(choices, model), model, capabilities, trace, files)
     with gr.Column(elem_id="about"):
         gr.HTML(about_text(), apply_default_css=False)
-        calling(settings, model)
+        calling(settings, model, capabilities)
     gr.HTML("<div id='shade'></div>")
     made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")
     return Page(**made)

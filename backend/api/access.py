@@ -13,13 +13,14 @@ from starlette.types import Scope
 from backend.api.errors import ApiError
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+_OF_PROXIES = "forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip via cf-connecting-ip".split()
 
 
 def check_access(scope: Scope, headers: Mapping[str, str], token: SecretStr | None, *, public: bool) -> None:
     """Raises `ApiError` 401 or 403."""
     if token is not None:
         _check_token(headers.get("authorization", ""), token.get_secret_value())
-    elif public or not _is_loopback(scope):
+    elif public or not _is_loopback(scope) or scope.get("http_version") == "1.0":
         raise ApiError("api_closed", "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.")
     elif not _calls_itself(headers):
         raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.")
@@ -37,7 +38,7 @@ def _check_token(given: str, token: str) -> None:
 
 def is_from_here(scope: Scope, headers: Mapping[str, str]) -> bool:
     """Whether a program or browser on this machine calls, for itself: not a proxy for others, and not for a page from elsewhere."""
-    return _is_loopback(scope) and _calls_itself(headers)
+    return _is_loopback(scope) and scope.get("http_version") != "1.0" and _calls_itself(headers)  # 1.0: nginx's way to what is behind it
 
 
 def _is_loopback(scope: Scope) -> bool:
@@ -49,10 +50,13 @@ def _is_loopback(scope: Scope) -> bool:
 
 
 def _calls_itself(headers: Mapping[str, str]) -> bool:
-    """A page from anywhere can have a browser here call this machine, by its address or a name that points to it."""
+    """A page from anywhere can have a browser here call this machine, by its address or a name that points to it; a proxy here calls for
+    others, and says so in one of these headers."""
+    if any(name in headers for name in _OF_PROXIES):
+        return False
     hosts = [headers.get("host", "")]
     if "origin" in headers:
-        hosts.append(urlsplit(headers["origin"]).netloc)
+        hosts.append(headers["origin"].partition("://")[2])
     return all(_host_name(host) in _LOCAL_NAMES for host in hosts)
 
 

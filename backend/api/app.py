@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import math
 import re
 import secrets
 import time
@@ -53,8 +55,8 @@ class HttpApi:
     async def chat(self, request: Request, request_id: str) -> Response:
         body = await _read(request, ChatBody)
         capabilities = await self._engines.capabilities(body.model, Access())
-        asked = chat_request(body, capabilities)
-        check(asked.request, capabilities)
+        asked = await asyncio.to_thread(chat_request, body, capabilities)  # schemas of a hundred tools take a while
+        check(asked.request, capabilities, any_turn=True)
         job = await self._job(body.model, asked, request_id)
         answer_id = new_answer_id("chatcmpl")
         if asked.stream:
@@ -65,7 +67,7 @@ class HttpApi:
         body = await _read(request, CompletionBody)
         capabilities = await self._engines.capabilities(body.model, Access())
         asked = completion_request(body, capabilities)
-        check(asked.request, capabilities)
+        check(asked.request, capabilities, any_turn=True)
         job = await self._job(body.model, asked, request_id)
         answer_id = new_answer_id("cmpl")
         if asked.stream:
@@ -151,6 +153,7 @@ class HttpApi:
         ]
         app = Starlette(routes=routes, exception_handlers={405: self._wrong_method})
         app.router.default = unknown
+        app.router.redirect_slashes = False  # it would send callers behind a proxy's prefix out of it
         return app
 
     async def _guarded(self, handler: Handler, request: Request, *, closed: bool = True) -> Response:
@@ -203,7 +206,7 @@ async def _read(request: Request, kind: type[Body]) -> Body:
         parts.append(part)
     try:
         text = b"".join(parts).decode("utf-8-sig")
-        data = json.loads(text, parse_constant=_no_number)
+        data = json.loads(text, parse_constant=_no_number, parse_float=_finite)
         if _SURROGATE.search(text):
             data = _without_halves(data)
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, NaN, nested without end
@@ -223,6 +226,13 @@ async def _read(request: Request, kind: type[Body]) -> Body:
 def _without_halves(data: Any) -> Any:
     """Half an emoji, as JavaScript leaves of a text that it cuts, becomes the replacement character: no engine takes it as it is."""
     return json.loads(json.dumps(data, ensure_ascii=False).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is larger than any number here")
+    return value
 
 
 def _no_number(name: str) -> float:

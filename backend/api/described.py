@@ -42,7 +42,7 @@ def _headers(request_id: str) -> dict[str, str]:
 def address_of(scope: Scope, headers: Mapping[str, str]) -> str:
     """Where the caller has reached this host, up to the path. A proxy's word for the scheme counts where uvicorn trusts that proxy, which
     it has then written into `scope`; a Host header that is no plain name gives way to the socket's own address."""
-    scheme, root = scope.get("scheme", "http"), scope.get("root_path", "").rstrip("/")
+    scheme, root = scope.get("scheme", "http"), scope.get("playground.prefix", "").rstrip("/")
     asked = f"{scheme}://{headers.get('host', '')}{root}"
     if _ADDRESS.fullmatch(asked):
         return asked

@@ -16,6 +16,7 @@ from backend.api.bodies import (
     ChosenTool,
     CompletionBody,
     Content,
+    FunctionDefinition,
     JsonFormat,
     JsonSchemaFormat,
     ToolMessage,
@@ -95,12 +96,17 @@ def _asked(body: ChatBody | CompletionBody, request: ChatRequest, capabilities: 
     ignored = [name for name in NUMERIC_PARAMETERS if getattr(request.parameters, name) is not None and name not in capabilities.parameters]
     if request.parameters.enable_thinking is not None and capabilities.thinking in ("always", "never"):
         ignored.append("enable_thinking")
+    template = {name: value for name, value in (getattr(body, "chat_template_kwargs", None) or {}).items() if name != "enable_thinking"}
+    if template:
+        extra["chat_template_kwargs"] = template
     sent: dict[str, Any] = {}
     for name, value in extra.items():
-        if name in OF_NO_MATTER or value is None:
+        if value is None or (name == "modalities" and value == ["text"]):
             continue
         if capabilities.takes_extra:
             sent[name] = value
+        elif name in OF_NO_MATTER:
+            continue
         elif name in SERVERS_ONLY and value:
             where = f"{capabilities.title} on {capabilities.engine_title}"
             raise ApiError("unsupported_parameter", f"{where} does not take {name}. Leave it out.", name)
@@ -147,7 +153,7 @@ def _tools(body: ChatBody) -> Tools | None:
         if body.tool_choice not in (None, "none", "auto"):
             raise ApiError("invalid_value", "tool_choice needs tools.", "tool_choice")
         return None
-    offered = tuple(Tool(t.function.name, t.function.description or "", t.function.parameters or {}) for t in body.tools)
+    offered = tuple(_tool(each.function) for each in body.tools)
     try:
         check_tools(offered)
     except BadInput as error:
@@ -158,6 +164,10 @@ def _tools(body: ChatBody) -> Tools | None:
             raise ApiError("invalid_value", f"tool_choice names {choice.function.name!r}, which is not among the tools.", "tool_choice")
         return Tools(offered, "named", choice.function.name, body.parallel_tool_calls)
     return Tools(offered, choice or "auto", None, body.parallel_tool_calls)
+
+
+def _tool(told: FunctionDefinition) -> Tool:
+    return Tool(told.name, told.description or "", told.parameters or {}, told.strict)
 
 
 def _format(body: ChatBody) -> AnswerFormat | None:

@@ -29,7 +29,10 @@ def compatible_body(request: ChatRequest, capabilities: Capabilities) -> dict[st
     if switch is not None:
         body |= {"enable_thinking": switch} if dashscope else {"chat_template_kwargs": {"enable_thinking": switch}}
     if capabilities.takes_extra:
-        body |= dict(request.parameters.extra)
+        extra, template = dict(request.parameters.extra), "chat_template_kwargs"
+        if isinstance(extra.get(template), dict):
+            extra[template] = {**body.get(template, {}), **extra[template]}
+        body |= extra
     return body
 
 

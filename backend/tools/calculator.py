@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from simpleeval import InvalidExpression, SimpleEval  # type: ignore[import-untyped]
+from simpleeval import InvalidExpression, OperatorNotDefined, SimpleEval  # type: ignore[import-untyped]
 
 from backend.tools.running import ToolContext, ToolFailed
 
@@ -92,6 +92,8 @@ _UNBOUNDED: Mapping[str, Callable[..., Any]] = {
 }
 _FUNCTIONS = {name: _bounded(function) for name, function in _UNBOUNDED.items()}
 
+# of what simpleeval walks: an f-string, above all, makes a text of any length out of a short expression
+_NODES = (ast.Expr, ast.Constant, ast.UnaryOp, ast.BinOp, ast.Name, ast.Call)
 _SHAPE = (
     "Write an expression as 2 * (3 + 4) ** 2, without words, units or thousands separators. "
     f"Functions: {', '.join(sorted(_FUNCTIONS))}; constants: {', '.join(_CONSTANTS)}."
@@ -104,7 +106,9 @@ async def calculate(arguments: Mapping[str, Any], context: ToolContext) -> str:
     if len(expression) > MOST_EXPRESSION_CHARS:
         raise ToolFailed(f"The expression is too long: {len(expression):,} characters, at most {MOST_EXPRESSION_CHARS}. Split it up.")
     try:
-        value = _bounded(lambda number: number)(SimpleEval(dict(_OPERATORS), dict(_FUNCTIONS), dict(_CONSTANTS)).eval(expression))
+        evaluator = SimpleEval(dict(_OPERATORS), dict(_FUNCTIONS), dict(_CONSTANTS))
+        evaluator.nodes = {kind: walk for kind, walk in evaluator.nodes.items() if kind in _NODES}
+        value = _bounded(lambda number: number)(evaluator.eval(expression))
     except ZeroDivisionError as error:
         raise ToolFailed("The expression divides by zero.") from error
     except OverflowError as error:
@@ -112,6 +116,7 @@ async def calculate(arguments: Mapping[str, Any], context: ToolContext) -> str:
     except (RecursionError, MemoryError) as error:
         raise ToolFailed("The expression is nested too deeply.") from error
     except (InvalidExpression, SyntaxError, ValueError, TypeError, LookupError, AttributeError) as error:
-        what = "it holds an operator that is none of arithmetic" if isinstance(error, LookupError) else str(error).rstrip(".")
+        foreign = isinstance(error, LookupError | OperatorNotDefined)
+        what = "it holds an operator that is none of arithmetic" if foreign else str(error).rstrip(".")
         raise ToolFailed(f"This cannot be worked out: {what}. {_SHAPE}") from error
     return str(value) if isinstance(value, int) else f"{value:.15g}"

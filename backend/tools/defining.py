@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from backend.errors import BadInput
-from backend.tools.definitions import check_tools
+from backend.tools.definitions import check_tools, no_number
 from backend.tools.kit import HttpMethod, ToolKit, ToolSpec
 from backend.types import Tool
 
@@ -25,7 +25,10 @@ def specs_from_text(text: str, url: str = "") -> list[ToolSpec]:
     else:
         from backend.tools.from_python import tool_from_python
 
-        tools = [tool_from_python(text)]
+        try:
+            tools = [tool_from_python(text)]
+        except (TypeError, ValueError, LookupError, RecursionError) as error:  # types that are none, as list[()]
+            raise BadInput(f"The types of the function cannot be read: {error}."[:300], hint=_SHAPE) from error
     check_tools(tools)
     address = url.strip()
     if address and not address.startswith(("http://", "https://")):
@@ -59,10 +62,12 @@ def with_specs(kit: ToolKit, specs: Sequence[ToolSpec]) -> tuple[ToolKit, list[s
 
 def _from_json(text: str) -> list[Tool]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"The definition is no JSON: {error}.", hint=_SHAPE) from error
     found = data if isinstance(data, list) else data.get("tools", [data]) if isinstance(data, dict) else [data]
+    if not isinstance(found, list):
+        raise BadInput("What stands under tools is no list.", hint=_SHAPE)
     return [_tool(each) for each in found]
 
 

@@ -149,16 +149,20 @@ def _server(*holders: Mapping[str, Any]) -> str:
     for holder in holders:
         servers = holder.get("servers")
         for server in servers if isinstance(servers, list) else ():
-            if isinstance(server, dict) and re.match(r"https?://[^/\s]", str(server.get("url")), re.IGNORECASE):
-                address = str(server["url"])
-                variables = server.get("variables")
-                for name, variable in variables.items() if isinstance(variables, dict) else ():
-                    if isinstance(variable, dict) and "default" in variable:
-                        address = address.replace(f"{{{name}}}", str(variable["default"]))
-                return "" if _PLACEHOLDER.search(address) else address.rstrip("/")
+            address = _with_defaults(server) if isinstance(server, dict) else ""
+            if re.match(r"https?://[^/\s]", address, re.IGNORECASE) and not _PLACEHOLDER.search(address):
+                return address.rstrip("/")
         if servers:
             return ""
     return ""
+
+
+def _with_defaults(server: Mapping[str, Any]) -> str:
+    address, variables = str(server.get("url")), server.get("variables")
+    for name, variable in variables.items() if isinstance(variables, dict) else ():
+        if isinstance(variable, dict) and "default" in variable:
+            address = address.replace(f"{{{name}}}", str(variable["default"]))
+    return address
 
 
 def _free_name(base: str, taken: Collection[str]) -> str:

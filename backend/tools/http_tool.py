@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import httpx2
 
-from backend.addresses import is_link_local, is_private
+from backend.addresses import is_link_local, pin
+from backend.errors import BadInput
 from backend.tools.kit import HttpMethod
 from backend.tools.running import ToolFailed
 
@@ -36,16 +37,20 @@ async def call_http(
     """The text of the answer. Raises `ToolFailed` for everything else. Link-local addresses are never called: at one of them clouds
     hand out the keys of the host."""
     url, rest = _filled(tool, arguments)
-    if await is_link_local(url) or (not allow_private and await is_private(url)):
+    if await is_link_local(url):
         raise ToolFailed("This address is not called: it is inside the network of this host, or unknown.")
     headers = {"Accept": "application/json, text/*;q=0.9", **tool.headers}
     sent: dict[str, Any] = {} if tool.method == "GET" else {"json": rest}
+    hooks: dict[str, Any] = {} if allow_private else {"request": [pin]}
+    client = httpx2.AsyncClient(timeout=TIME_S, transport=transport, trust_env=allow_private, event_hooks=hooks)
     try:
         async with (
-            httpx2.AsyncClient(timeout=TIME_S, follow_redirects=False, transport=transport, trust_env=allow_private) as client,
+            client,
             client.stream(tool.method, url, headers=headers, **sent) as response,
         ):
             return await _text(response)
+    except BadInput as error:
+        raise ToolFailed(f"{error.message} {error.hint}") from error
     except httpx2.TimeoutException as error:
         raise ToolFailed(f"The tool's address did not answer within {TIME_S:.0f} s.") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
@@ -66,10 +71,19 @@ def _filled(tool: HttpTool, arguments: Mapping[str, Any]) -> tuple[str, dict[str
     if tool.method == "GET":
         pairs += [f"{quote(name, safe='')}={{{name}}}" for name in rest]
 
-    def fill(text: str) -> str:
-        return _PLACEHOLDER.sub(lambda found: quote(_word(arguments[found[1]]), safe=""), text)
+    def fill(text: str, values: Mapping[str, Any] = arguments) -> str:
+        return _PLACEHOLDER.sub(lambda found: quote(_word(values[found[1]]), safe=""), text)
 
-    return fill(address) + ("?" + "&".join(map(fill, pairs)) if pairs else ""), rest
+    filled = [fill(pair, {**arguments, **each}) for pair in pairs for each in _one_by_one(pair, arguments)]
+    return fill(address) + ("?" + "&".join(filled) if filled else ""), rest
+
+
+def _one_by_one(pair: str, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A list in a query is its items under one name each, as OpenAPI has it where it says nothing else."""
+    for name in _PLACEHOLDER.findall(pair):
+        if isinstance(arguments[name], list):
+            return [{name: item} for item in arguments[name]]
+    return [{}]
 
 
 def _word(value: Any) -> str:

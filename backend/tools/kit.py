@@ -35,7 +35,9 @@ class ToolSpec:
     @property
     def where(self) -> str | None:
         """Where its calls go, for the person who is asked: the address without its query, or the MCP server's name."""
-        return self.url.partition("?")[0] if self.by == "http" else self.server if self.by == "mcp" else None
+        if self.by == "mcp":
+            return self.server if self.remote in ("", self.tool.name) else f"{self.server}: {self.remote}"
+        return self.url.partition("?")[0] if self.by == "http" else None
 
 
 @dataclass(frozen=True, slots=True)

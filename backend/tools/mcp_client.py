@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from backend.errors import BackendError, BadInput
 from backend.tools.headers import plain_headers
 from backend.tools.mcp_session import McpSession, SessionLost
-from backend.tools.mcp_transport import McpServer, check_address, command_words
+from backend.tools.mcp_transport import McpServer, command_words
 from backend.tools.running import ToolFailed
 from backend.types import Tool
 
@@ -69,8 +69,8 @@ class McpConnections:
         `AuthError`, `Unavailable`."""
         await self._check(server)
         await self.disconnect(owner, server.name)
-        if sum(of == owner for of, _ in self._held) >= MOST_PER_OWNER:
-            raise BadInput(f"{MOST_PER_OWNER} MCP servers are connected.", hint="Disconnect one that is not needed.")
+        while len(own := [name for of, name in self._held if of == owner]) >= MOST_PER_OWNER:
+            await self.disconnect(owner, own[0])  # the one that was not called for the longest time
         session = await self._open(server)
         held = _Held(server, session)
         held.take(session)
@@ -84,6 +84,11 @@ class McpConnections:
         """`None` where it is not connected."""
         held = self._held.get((owner, server_name))
         return None if held is None else list(held.tools)
+
+    def is_at(self, owner: str, server_name: str, address: str) -> bool:
+        """Whether the server that is connected under this name is the one at `address`, its command or URL."""
+        held = self._held.get((owner, server_name))
+        return held is not None and address.strip() in (held.server.command.strip(), held.server.url.strip())
 
     async def call(self, owner: str, server_name: str, tool: str, arguments: Mapping[str, Any]) -> str:
         """What the tool answered, as text. Raises `ToolFailed` for everything else; a call that no tool can have seen, since the server
@@ -129,8 +134,6 @@ class McpConnections:
         if not server.url.startswith(("http://", "https://")):
             raise BadInput("The address of an MCP server begins with http:// or https://.", hint="As http://127.0.0.1:8000/mcp.")
         plain_headers(server.headers)
-        if not self._allow_private:
-            await check_address(server.url)
 
     async def _open(self, server: McpServer) -> McpSession:
         session = McpSession(server, allow_private=self._allow_private, check_s=self._check_s)

@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from backend.addresses import is_private
+from backend.addresses import pin
 from backend.errors import BadInput
 from backend.tools.headers import plain_headers
 
@@ -121,7 +121,7 @@ async def over_http(server: McpServer, stack: AsyncExitStack, *, allow_private: 
     headers = plain_headers(server.headers)
     if not allow_private:
         headers["Accept-Encoding"] = "identity"
-        hooks = {"request": [_refuse_private], "response": [partial(_bound, broken)]}
+        hooks = {"request": [pin], "response": [partial(_bound, broken)]}
     client = httpx.AsyncClient(
         headers=headers,
         timeout=httpx.Timeout(REACH_LIMIT_S, read=READ_LIMIT_S),
@@ -146,17 +146,6 @@ async def _is_gone(client: httpx.AsyncClient, url: str, session_id: Callable[[],
         return True
     except httpx.HTTPError:
         return False
-
-
-async def _refuse_private(request: httpx.Request) -> None:
-    await check_address(str(request.url))
-
-
-async def check_address(url: str) -> None:
-    if await is_private(url):
-        raise BadInput(
-            "This page, which is open to others, does not call private addresses.", hint="Use an address that the internet reaches."
-        )
 
 
 async def _bound(broken: Callable[[Exception], None], response: httpx.Response) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 from pydantic import SecretStr
 
@@ -32,6 +34,7 @@ class Toolbox:
         self._settings = settings
         self._others = settings.public
         self._mcp = McpConnections(allow_stdio=not settings.public, allow_private=not settings.public)
+        self._connecting: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._headers: OrderedDict[tuple[str, str], Mapping[str, SecretStr]] = OrderedDict()
 
     def serve_others(self) -> None:
@@ -93,13 +96,14 @@ class Toolbox:
     async def _over_mcp(self, owner: str, spec: ToolSpec, arguments: Mapping[str, Any], context: ToolContext) -> str:
         """A server with an address is connected again after a restart. A command is run only where somebody typed it into this process:
         a chat that was imported may bring one along."""
-        if self._mcp.tools(owner, spec.server) is None:
-            if not spec.url.startswith(("http://", "https://")):
-                raise ToolFailed(f"The MCP server {spec.server} is not connected. Connect it again under Tools.")
-            try:
-                await self._mcp.connect(owner, self._server(owner, spec.url))
-            except BackendError as error:
-                raise ToolFailed(f"{error.message} {error.hint}".strip()) from error
+        async with self._connecting.setdefault((owner, spec.server), asyncio.Lock()):  # of several calls one connects
+            if not self._mcp.is_at(owner, spec.server, spec.url):
+                if not spec.url.startswith(("http://", "https://")) or mcp_server(spec.url).name != spec.server:
+                    raise ToolFailed(f"The MCP server {spec.server} is not connected. Connect it again under Tools.")
+                try:
+                    await self._mcp.connect(owner, self._server(owner, spec.url))
+                except BackendError as error:
+                    raise ToolFailed(f"{error.message} {error.hint}".strip()) from error
         return await self._mcp.call(owner, spec.server, spec.remote or spec.tool.name, arguments)
 
     def _server(self, owner: str, address: str) -> McpServer:
@@ -126,7 +130,9 @@ def mcp_server(address: str) -> McpServer:
             name = ""
         if not name:
             raise BadInput("This is no address of an MCP server.", hint="It looks like http://127.0.0.1:8000/mcp.")
-        return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", name)[:40], url=text)
+        path = text.partition(name)[2].rstrip("/")  # one host may have many
+        mark = "" if path in ("", "/mcp") else f"-{zlib.crc32(path.encode()):08x}"[:5]
+        return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", name)[:35] + mark, url=text)
     return McpServer(_program_name(text), command=text)
 
 

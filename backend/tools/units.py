@@ -20,7 +20,8 @@ _PINT = threading.Lock()  # one registry: its caches are not written for several
 _TEMPERATURE = re.compile(r"(?:°\s*|deg\s*)?([CFK])")
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 # Names with one-digit powers, products and quotients: pint would work out any sum, and 9**9**9 keeps it busy for ever.
-_UNIT = re.compile(r"(?:[^\W\d]\w*(?:\^-?\d(?!\d))?|[°%]\w*|[\s()*/·]|1(?=\s*/))+")
+# Possessive: what fits is never tried in another way, which for a long word that does not fit would take for ever.
+_UNIT = re.compile(r"(?:[^\W\d]\w*+(?:\^-?\d(?!\d))?|[°%]\w*+|[\s()*/·]|1(?=\s*/))++")
 
 
 @cache

@@ -24,11 +24,13 @@ from backend.types import (
     Message,
     Retrying,
     Started,
+    StepFinished,
     TextDelta,
     ThinkingDelta,
     Timing,
     TokenDetail,
     ToolCallDelta,
+    ToolProgress,
     Usage,
     Waiting,
 )  # fmt: skip
@@ -45,6 +47,8 @@ EVENTS: list[Event] = [
     TextDelta("câu trả lời 👍🏽"),
     AnswerWasThinking(),
     ToolCallDelta(0, "call_1", "weather", '{"city": '),
+    StepFinished(Usage(1, 2), Timing(ttft_s=0.25)),
+    ToolProgress("call_1", "failed", "no such city", 0.5, "city: is missing"),
     TokenDetail("a", -0.25, (("b", -1.5), ("c", -2.0))),
     Finished("length", Usage(1, 2, None, 0), Timing(ttft_s=0.5, total_s=2.0), "req-1"),
 ]

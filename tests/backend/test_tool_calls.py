@@ -88,3 +88,12 @@ def test_a_call_without_an_id_gets_one():
     joiner = CallJoiner()
     joiner.add(ToolCallDelta(0, None, "f", "{}"))
     assert joiner.calls[0].id.startswith("call_") and json.loads(joiner.calls[0].arguments) == {}
+
+
+def test_calls_of_one_id_are_told_apart_alike_wherever_they_are_joined():
+    pieces = [ToolCallDelta(0, "call_0", "f", "{}"), ToolCallDelta(1, "call_0", "g", "{"), ToolCallDelta(1, "call_0", None, "}")]
+    joiners = [CallJoiner(), CallJoiner()]
+    for joiner in joiners:
+        for piece in pieces:
+            joiner.add(piece)
+    assert joiners[0].calls == joiners[1].calls == (ToolCall("call_0", "f", "{}"), ToolCall("call_0_1", "g", "{}"))

@@ -14,6 +14,7 @@ from backend.checking import check
 from ui import parameters
 from ui.parameters import BUILT_IN_PRESETS, LOWEST, SLIDERS, Panel, build, choices_from, for_model
 from ui.text import WORDS as W
+from ui.tools.panel import tool_list
 
 CATALOGUE = catalogue()
 THINKING = CATALOGUE.capabilities("dashscope", "qwen3-next-80b-a3b-thinking")
@@ -33,7 +34,7 @@ EVERY = [
 @pytest.fixture(scope="module")
 def panel() -> Panel:
     with gr.Blocks():
-        return build(THINKING)
+        return build(THINKING, tool_list(shown=True))
 
 
 def updates(panel: Panel, capabilities, values=None) -> dict[str, dict]:
@@ -215,7 +216,9 @@ def test_the_stored_form_gives_the_same_panel_again(panel):
     choices = chosen(panel, temperature=0.25, seed=3, stop="a\nb", system="s", resend=True)
     shown = updates(panel, THINKING, choices.stored())
     again = choices_from(
-        "m", THINKING, panel_values(panel, THINKING, **{n: u["value"] if isinstance(u, dict) else u for n, u in shown.items()})
+        "m",
+        THINKING,
+        panel_values(panel, THINKING, **{n: u["value"] if isinstance(u, dict) and "__type__" in u else u for n, u in shown.items()}),
     )
     assert again == choices
 

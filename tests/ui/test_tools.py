@@ -14,6 +14,7 @@ import gradio as gr
 import pytest
 
 from backend import kit_from
+from backend.tools.defining import specs_from_openapi
 from backend.tools.kit import ToolKit, ToolSpec
 from backend.tools.running import ToolContext, ToolFailed
 from backend.tools.toolbox import Toolbox
@@ -110,7 +111,7 @@ async def answering(tools, decision, text=""):
 async def test_a_tool_is_defined_called_and_answered_by_hand(tools, emulator):
     tools.add(ADD)
     assert [s.tool.name for s in tools.kit.specs] == ["add"] and tools.kit.specs[0].by == "hand" and "Added: add." in tools.note()
-    await tools.tab.send("Cộng đi [[tool]] [[rate:40]] [[think:5]]", on_update=await answering(tools, "result", "bảy, 七"))
+    await tools.tab.send("Cộng đi [[tool]] [[rate:12]] [[think:5]]", on_update=await answering(tools, "result", "bảy, 七"))
     assert tools.state() == "done" and "bảy, 七" in tools.tab.last["html"] and "data-state='done'" in tools.tab.last["html"]
     assert bodies(emulator)[0]["tools"][0]["function"]["name"] == "add"
     states = [live["state"] for live in tools.tab.lives]
@@ -193,6 +194,20 @@ async def test_a_definition_takes_the_place_of_one_of_its_name(tools):
     assert (spec.tool.description, spec.by, spec.url) == ("Other", "http", "http://127.0.0.1:9/add") and "Replaced: add." in tools.note()
     tools.add(ADD, "ftp://x")
     assert "begins with http" in tools.note()
+
+
+async def test_a_tool_that_is_edited_stays_what_it_is(tools):
+    file = {"openapi": "3.1.0", "servers": [{"url": "https://api.example"}], "paths": {"/a": {"get": {"operationId": "look"}}}}
+    (spec,) = specs_from_openapi(json.dumps(file))
+    remote = ToolSpec(Tool("pid", "", {"type": "object"}), "mcp", url="python -m x", server="x", remote="pid")
+    tools.tab.values[tools.page.panel.tools] = ToolKit((spec, remote)).stored()
+    tools.add({"name": "look", "description": "changed"}, "https://api.example/a", "X-Key: k")
+    tools.add({"name": "pid", "description": "changed"}, "python -m x")
+    look, pid = tools.kit.specs
+    assert (look.by, look.method, look.tool.description) == ("http", "GET", "changed")
+    assert (pid.by, pid.server, pid.tool.description) == ("mcp", "x", "changed")
+    tools.add({"name": "pid"})
+    assert tools.kit.specs[1].by == "hand", "without its address it is another tool"
 
 
 async def test_on_a_public_host_no_address_is_taken(houses, emulator):
@@ -328,7 +343,7 @@ async def test_a_page_that_listens_to_others_calls_nothing_inside(tools, house, 
     assert "starts no programs" in tools.mcp_note()
     spec = ToolSpec(Tool("inside", "", {}), "http", url="http://127.0.0.1:9/")
     run = (await house.backend.toolbox.runners("local", ToolKit((spec,))))["inside"]
-    with pytest.raises(ToolFailed, match="inside the network"):
+    with pytest.raises(ToolFailed, match="private addresses"):
         await run({}, ToolContext())
 
 

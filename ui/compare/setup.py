@@ -125,7 +125,8 @@ class Setup:
             return {self.parts.bench: gr.skip()}
         comparison = self.tab.open(session)
         before = comparison.pane(side.focus).choices
-        choices = await self.tab.recommended(before.model, session, **{"system": before.system, **values})
+        kept = {name: value for name, value in values.items() if name not in ("tools", "format")}  # as `change` says
+        choices = await self.tab.recommended(before.model, session, **{"system": before.system, **kept})
         return {**await self._took(self._set(comparison, side.focus, choices, session), session, request), **await self._drawer(session)}
 
     @told

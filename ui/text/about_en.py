@@ -31,8 +31,8 @@ Every engine of this host stands behind OpenAI's API at `{address}/v1`. [What ca
 OPENAI_API_BASE_URL={address}/v1 OPENAI_API_KEY="${variable}" open-webui serve
 ```
 
-From a container this host is called `host.docker.internal` and not 127.0.0.1; calls from there are not from this machine, so
-that the host needs a token.
+From a container this host is called `host.docker.internal` and not 127.0.0.1. Calls from there are not from this machine: start the app
+with `--host 0.0.0.0` and a token.
 
 **VS Code, Continue**: a model in `config.yaml`.
 

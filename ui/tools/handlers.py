@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from backend import BackendError, BadInput, Decision, built_in_specs, kit_from, specs_from_openapi, specs_from_text, with_specs
+from backend import BackendError, BadInput, Decision, ToolSpec, built_in_specs, kit_from, specs_from_openapi, specs_from_text, with_specs
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session, from_here
-
-MOST_BYTES = 2_000_000  # of a file to import
 
 
 class ToolPanel:
@@ -29,7 +28,7 @@ class ToolPanel:
     def add(self, definition: str | None, url: str | None, header: str | None, kit: Any, request: gr.Request) -> Updates:
         """What is written in the definition's box, in the place of a tool of that name."""
         try:
-            specs = specs_from_text(definition or "", "" if self.tab.backend.settings.public else url or "")
+            specs = self._specs(definition or "", "" if self.tab.backend.settings.public else (url or "").strip(), kit)
             self.tab.backend.toolbox.keep_headers(self.tab.owner(request), url or "", header or "")
             made, there = with_specs(kit_from(kit), specs)
         except BackendError as error:
@@ -37,6 +36,16 @@ class ToolPanel:
         names = ", ".join(spec.tool.name for spec in specs)
         said = W.tools_replaced if len(there) == len(specs) else W.tools_added
         return {self.page.panel.tools: made.stored(), **self._said(said.format(names=names))}
+
+    @staticmethod
+    def _specs(definition: str, url: str, kit: Any) -> list[ToolSpec]:
+        """A tool that was edited, its address as it was, stays what it is: an MCP server's, a GET."""
+        known = {spec.tool.name: spec for spec in kit_from(kit).specs}
+        specs = specs_from_text(definition)
+        edited = [known.get(spec.tool.name) for spec in specs]
+        if not url or any(old is None or old.url != url for old in edited):
+            specs = specs_from_text(definition, url)
+        return [replace(old, tool=spec.tool) if old and old.url == url else spec for old, spec in zip(edited, specs, strict=True)]
 
     def add_built_in(self, kit: Any) -> Updates:
         made, _ = with_specs(kit_from(kit), specs := built_in_specs())
@@ -85,8 +94,6 @@ class ToolPanel:
 
 
 def _read(path: Path) -> list[Any]:
-    if path.stat().st_size > MOST_BYTES:
-        raise BadInput(f"{path.name} is larger than {MOST_BYTES // 1_000_000} MB.", hint="Cut it down to the operations that are needed.")
     try:
         return specs_from_openapi(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:

@@ -20,6 +20,9 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
 
 
+NESTED = json.loads('{"items": ' * 200 + "{}" + "}" * 200)
+
+
 def tool(name="f", **parameters):
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
@@ -40,6 +43,7 @@ RAW = [
     (b'{"model": "\xff\xfe"}', "no JSON"),
     (b'{"temperature": NaN}', "NaN is no JSON number"),
     (b'{"temperature": -Infinity}', "-Infinity is no JSON number"),
+    (b'{"temperature": 1e400}', "1e400 is larger than any number here"),
     (b"[" * 100_000, "no JSON"),
 ]
 
@@ -79,6 +83,9 @@ WRONG = [
     ({"tools": [tool(properties={"a": {"type": 5}})]}, "tools"),
     ({"tools": [{"type": "function"}]}, "tools[0].function"),
     ({"tools": [tool()] * 129}, "tools"),
+    ({"tools": [tool(properties={f"p{n}": {"type": "string"} for n in range(9000)})]}, "tools"),
+    ({"tools": [tool(properties={"a": NESTED})]}, "tools"),
+    ({"response_format": {"type": "json_schema", "json_schema": {"schema": NESTED}}}, "response_format"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tools": [tool()], "tool_choice": "perhaps"}, "tool_choice"),
     ({"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
@@ -106,7 +113,7 @@ TURNS = [
     ),
     ([USER, CALLED, USER], "before the result of 'c1'"),
     ([USER, CALLED], "result of 'c1' is missing"),
-    ([{"role": "system", "content": "x"}], "prompt is empty"),
+    ([{"role": "system", "content": " "}], "prompt is empty"),
     ([{"role": "user", "content": " "}], "prompt is empty"),
 ]
 
@@ -177,12 +184,27 @@ def test_programs_on_this_machine_need_no_token(client, host):
         (("127.0.0.1", 1), {**LOCAL, "origin": "https://evil.example"}, False),
         (("127.0.0.1", 1), {**LOCAL, "origin": "null"}, False),
         (("127.0.0.1", 1), {"host": "[broken"}, False),
+        (("127.0.0.1", 1), {**LOCAL, "origin": "http://["}, False),
+        (("127.0.0.1", 1), {**LOCAL, "x-forwarded-host": "play.example"}, False),
+        (("127.0.0.1", 1), {**LOCAL, "x-real-ip": "203.0.113.5"}, False),
+        (("127.0.0.1", 1), {**LOCAL, "via": "1.1 proxy"}, False),
     ],
 )
 def test_everybody_else_does(client, headers, public):
     with pytest.raises(ApiError) as refused:
         check_access(scope(client), headers, None, public=public)
     assert refused.value.status == 403 and "PLAYGROUND_API_TOKEN" in refused.value.message
+
+
+def test_what_comes_over_http_1_0_is_a_proxys():
+    with pytest.raises(ApiError):
+        check_access({**scope(("127.0.0.1", 1)), "http_version": "1.0"}, LOCAL, None, public=False)
+
+
+@pytest.mark.parametrize("name", ["seed", "max_tokens", "top_k"])
+def test_numbers_without_end_are_out_of_range(http_client, name):
+    body = {"model": MODEL, "messages": [USER], name: 10**400}
+    assert "…; Qwen3-Next" in said(http_client.post("/v1/chat/completions", json=body), 400)["message"]
 
 
 def test_the_token_opens_from_anywhere_and_nothing_else_does():

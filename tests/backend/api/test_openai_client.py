@@ -183,14 +183,20 @@ def test_a_parameter_that_the_engine_lacks_is_named_in_a_header(client):
 
 
 def test_a_server_gets_the_fields_that_only_it_may_know(client, api_emulator):
-    client.chat.completions.create(model=SERVED, messages=SUM, frequency_penalty=0.5, extra_body={"top_k": 7, "guided_regex": "a+"})
+    tools = [{"type": "function", "function": {"name": "f", "strict": True}}]
+    more = {"top_k": 7, "guided_regex": "a+", "verbosity": "low", "chat_template_kwargs": {"style": "short"}}
+    client.chat.completions.create(model=SERVED, messages=SUM, frequency_penalty=0.5, reasoning_effort="high", tools=tools, extra_body=more)
     body = bodies(api_emulator)[-1]
-    assert (
-        body["frequency_penalty"] == 0.5
-        and body["top_k"] == 7
-        and body["guided_regex"] == "a+"
-        and body["model"] == SERVED.partition("/")[2]
-    )
+    asked = {"frequency_penalty": 0.5, "top_k": 7, "guided_regex": "a+", "verbosity": "low", "reasoning_effort": "high"}
+    assert {name: body[name] for name in asked} == asked
+    assert body["model"] == SERVED.partition("/")[2]
+    assert body["chat_template_kwargs"] == {"style": "short"}
+    assert body["tools"][0]["function"]["strict"] is True
+
+
+def test_a_system_prompt_alone_is_a_question_and_text_the_only_modality(client, api_emulator):
+    client.chat.completions.create(model=INSTRUCT, messages=[{"role": "system", "content": "Say hello."}], modalities=["text"])
+    assert bodies(api_emulator)[-1]["messages"] == [{"role": "system", "content": "Say hello."}]
 
 
 ERRORS = [

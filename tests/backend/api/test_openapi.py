@@ -267,7 +267,7 @@ def test_a_strange_host_is_not_repeated(host):
 
 
 def test_addresses_that_are_kept():
-    assert address_of({"scheme": "https", "root_path": "/chat/"}, {"host": "a_b.example"}) == "https://a_b.example/chat"
+    assert address_of({"scheme": "https", "playground.prefix": "/chat/"}, {"host": "a_b.example"}) == "https://a_b.example/chat"
     assert address_of({"scheme": "http"}, {"host": "[::1]:80"}) == "http://[::1]:80" and address_of({}, {}) == "http://localhost"
 
 

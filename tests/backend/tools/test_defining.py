@@ -28,7 +28,7 @@ def find_trains(self, city: str, days: int = 3, *, unit: Literal["c", "f"] = "c"
 '''
 PETS = """
 openapi: 3.0.3
-servers: [{url: /v1}, {url: "https://api.example/v{version}", variables: {version: {default: "2"}}}]
+servers: [{url: /v1}, {url: "{scheme}://api.example/v{version}", variables: {scheme: {default: https}, version: {default: 2}}}]
 paths:
   /pets/{id}:
     parameters: [{name: id, in: path, required: true, schema: {type: integer}}]
@@ -146,7 +146,7 @@ def with_schema(schema):
         ('{"openapi": "3.1.0"}', "describes no operation"),
         ('{"openapi": "3.1.0", "webhooks": {}}', "describes no operation"),
         ("openapi: 3.0.0\na: &a [x, x]\n" + "".join(f"b{n}: &b{n} [*{'a' if not n else f'b{n - 1}'}, *{'a' if not n else f'b{n - 1}'}]\n" for n in range(25)), "aliases"),
-        ("x" * 2_000_001, "larger than 2 MB"),
+        ("x" * 5_000_001, "larger than 5 MB"),
         (with_schema({"type": "array", "items": {"$ref": "https://evil.example/x.json"}}), "outside itself"),
         (with_schema({"$ref": "#/components/schemas/None"}), "leads to nothing"),
         ('{"openapi": "3.1.0", "paths": {"/a": {"$ref": "#/paths/~1a"}}}', "back to itself"),
@@ -180,7 +180,7 @@ def test_definitions_as_json_come_with_and_without_their_envelope():
         ("[1]", "", "has a name"),
         ('{"name": "a b"}', "", "is no tool name"),
         ('{"name": "a", "parameters": 1}', "", "are no object"),
-        ('{"name": "a", "parameters": {"type": "strin"}}', "", "no JSON Schema at type"),
+        ('{"name": "a", "parameters": {"type": "strin"}}', "", "no JSON Schema that can be used: at type"),
         ('[{"name": "a"}, {"name": "a"}]', "", "Two tools"),
         ('{"name": "a"}', "ftp://x", "begins with http"),
     ],

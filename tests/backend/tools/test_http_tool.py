@@ -42,8 +42,8 @@ async def test_arguments_fill_the_address_then_go_into_the_body():
 
 async def test_a_get_has_them_in_its_query_beside_its_own():
     seen = []
-    await call(httpx2.Response(200, text="ok"), HttpTool(f"{HERE}?a=1", "GET"), {"q": "北京 & more", "on": True, "list": [1]}, seen)
-    assert dict(seen[0].url.params) == {"a": "1", "q": "北京 & more", "on": "true", "list": "[1]"}
+    await call(httpx2.Response(200, text="ok"), HttpTool(f"{HERE}?a=1", "GET"), {"q": "北京 & more", "on": True, "list": [1, "b"]}, seen)
+    assert seen[0].url.params.multi_items() == [("a", "1"), ("q", "北京 & more"), ("on", "true"), ("list", "1"), ("list", "b")]
     assert not seen[0].content
 
 
@@ -90,7 +90,7 @@ async def test_a_missing_argument_of_the_address_is_named():
 )
 async def test_addresses_inside_are_not_called(url, allow_private):
     seen = []
-    with pytest.raises(ToolFailed, match="inside the network"):
+    with pytest.raises(ToolFailed, match=r"inside the network|private addresses"):
         await call(httpx2.Response(200), HttpTool(url), seen=seen, allow_private=allow_private)
     assert seen == []
 

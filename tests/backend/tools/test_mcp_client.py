@@ -13,9 +13,11 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
+from backend.addresses import pin
 from backend.errors import AuthError, BadInput, TimedOut, Unavailable
 from backend.settings import load_settings
 from backend.tools import mcp_client, mcp_transport
@@ -266,11 +268,12 @@ async def test_no_more_than_the_limit_for_an_owner(connections, http, monkeypatc
     monkeypatch.setattr(mcp_client, "MOST_PER_OWNER", 1)
     await connections.connect("me", http)
     await connections.connect("me", http)
-    with pytest.raises(BadInput, match="1 MCP servers are connected"):
-        await connections.connect("me", McpServer("another", url=http.url))
+    await connections.connect("me", McpServer("another", url=http.url))
+    assert connections.tools("me", "there") is None, "the one that was not called for the longest time made room"
+    assert connections.tools("me", "another")
     monkeypatch.setattr(mcp_client, "MOST_CONNECTIONS", 1)
     await connections.connect("you", http)
-    assert connections.tools("me", "there") is None, "the oldest made room"
+    assert connections.tools("me", "another") is None, "the oldest made room"
 
 
 # ---- connecting fails
@@ -365,25 +368,26 @@ async def test_a_public_page_starts_no_program_and_calls_no_private_address(stdi
         await connections.connect("me", http)
 
 
-async def test_a_name_that_turns_private_after_the_check_is_not_called(monkeypatch):
-    answers = iter([False])
+async def test_the_address_that_was_looked_at_is_the_one_that_is_called(monkeypatch):
+    """A name may mean a public address when it is looked at and a private one the next time it is asked for."""
+    asked = []
 
-    async def turning(url):
-        return next(answers, True)
+    async def both(host, port):
+        asked.append(host)
+        return [(0, 0, 0, "", ("2606:4700::1111", 0)), (0, 0, 0, "", ("93.184.216.34", 0))]
 
-    monkeypatch.setattr(mcp_transport, "is_private", turning)
-    connections = McpConnections(allow_stdio=False, allow_private=False)
-    async with answering(response(200)) as (url, requests):
-        with pytest.raises(BadInput, match="does not call private addresses"):
-            await connections.connect("me", McpServer("x", url=url))
-        assert not requests
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    request = httpx.Request("POST", "https://turning.example:8443/mcp?a=1")
+    await pin(request)
+    assert str(request.url) == "https://93.184.216.34:8443/mcp?a=1" and asked == ["turning.example"]
+    assert request.headers["host"] == "turning.example:8443" and request.extensions["sni_hostname"] == "turning.example"
 
 
 async def test_what_a_public_page_reads_is_bounded(http, monkeypatch):
-    async def public(url):
-        return False
+    async def public(request):
+        pass
 
-    monkeypatch.setattr(mcp_transport, "is_private", public)
+    monkeypatch.setattr(mcp_transport, "pin", public)
     monkeypatch.setattr(mcp_transport, "MOST_BODY_BYTES", 50_000)
     connections = McpConnections(allow_stdio=False, allow_private=False, connect_limit_s=30)
     await connections.connect("me", http)
@@ -502,6 +506,23 @@ async def test_after_a_restart_an_address_is_connected_again_but_no_program_star
         run = await toolbox.runners("me", kit)
         with pytest.raises(ToolFailed, match="Connect it again under Tools"):
             await run["pid"]({}, ToolContext())
+        await toolbox.connect_mcp("me", stdio.command, ToolKit(), from_here=True)
+        forged = ToolSpec(Tool("weather", "", {}), "mcp", url="http://127.0.0.1:9/mcp", server="a server", remote="pid")
+        run = await toolbox.runners("me", ToolKit((forged,)))
+        with pytest.raises(ToolFailed, match="not connected"):
+            await run["weather"]({}, ToolContext())
+    finally:
+        await toolbox.aclose()
+
+
+async def test_two_calls_after_a_restart_connect_once(http):
+    toolbox = Toolbox(load_settings())
+    specs = await toolbox.connect_mcp("me", http.url, ToolKit(), from_here=False)
+    await toolbox.aclose()
+    toolbox = Toolbox(load_settings())
+    try:
+        run = await toolbox.runners("me", ToolKit(tuple(specs)))
+        assert await asyncio.gather(*(run["add"]({"a": n, "b": 1}, ToolContext()) for n in range(4))) == ["1", "2", "3", "4"]
     finally:
         await toolbox.aclose()
 
@@ -557,6 +578,7 @@ def test_names_that_engines_take(names, fitting):
     ("address", "name"),
     [
         ("http://user@127.0.0.1:8000/mcp", "127.0.0.1-8000"),
+        ("https://many.example/", "many.example"),
         ("python -m mcp_server_time", "mcp_server_time"),
         ("/opt/a b/python -m mcp_server_time", "mcp_server_time"),
         ("uvx mcp-server-time", "mcp-server-time"),
@@ -566,6 +588,10 @@ def test_names_that_engines_take(names, fitting):
 )
 def test_a_server_is_called_what_a_person_would(address, name):
     assert mcp_server(address).name == name
+
+
+def test_two_servers_of_one_host_have_two_names():
+    assert mcp_server("https://many.example/@a/x/mcp").name != mcp_server("https://many.example/@b/y/mcp").name
 
 
 def test_two_commands_of_one_program_have_two_names():
