@@ -224,11 +224,23 @@ class Run:
         self._close_open_calls()
         self._close_thinking()
         if self.output_tokens is not None:  # no finish brought the counts
-            self.usage = replace(self.usage, output_tokens=self.output_tokens, reasoning_tokens=self.thinking_tokens or 0)
-        self.state, self.error, self.timing = state, error, self._watch.timing()
+            told = Usage(output_tokens=self.output_tokens, reasoning_tokens=self.thinking_tokens or 0)
+            counted = [step.usage for step in self.steps] + [told]  # an answer's figures are those of all its turns
+            for name in ("output_tokens", "reasoning_tokens"):
+                values = [getattr(usage, name) for usage in counted]
+                self.usage = replace(self.usage, **{name: None if None in values else sum(values)})
+        self.state, self.error, self.timing = state, error, self._timing()
         if error is not None:
             self.request_id = error.request_id
         self.changed()
+
+    def _timing(self) -> Timing:
+        """Of an answer that did not finish. Where turns lie between, with tools that ran, the time of the text alone is not known."""
+        timing = self._watch.timing()
+        if not self.steps:
+            return timing
+        thought = [seconds for seconds in (*(step.thinking_s for step in self.steps), self.thinking_s()) if seconds is not None]
+        return replace(timing, thinking_s=sum(thought) if thought else None, answer_s=None, decode_s=None)
 
 
 def _told(call: Called, progress: ToolProgress) -> Called:

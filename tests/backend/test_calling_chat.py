@@ -96,6 +96,20 @@ async def test_what_waits_for_a_person_outlives_the_page_and_a_refresh_finds_it(
     await until(run, "stopped")
 
 
+async def test_the_figures_of_a_stopped_answer_are_those_of_all_its_turns(backend):
+    chat = await backend.open()
+    run = await chat.send(OWNER, ACCESS, None, "How many? [[tool]] [[think:20]] [[words:500]] [[rate:200]]", choices("built_in", "always"))
+    backend.runs.watch(run, "page")
+    while not (run.steps and run.answer):
+        await run.wait_for_change(run.version, 10)
+    await backend.runs.stop(run)
+    (step,) = run.steps
+    assert run.timing.thinking_s == pytest.approx(step.thinking_s + run.thinking_s())
+    assert run.timing.answer_s is None and run.timing.total_s > run.timing.thinking_s
+    node = await stored(backend, run)
+    assert node.timing.thinking_s > step.thinking_s
+
+
 async def test_a_stopped_call_is_answered_later(backend, emulator):
     chat = await backend.open()
     run = await chat.send(OWNER, ACCESS, None, "How many? [[tool]]", choices())
