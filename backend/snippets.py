@@ -154,7 +154,12 @@ def _javascript(body: Any, url: str, variable: str) -> str:
   headers: {{ Authorization: `Bearer ${{process.env.{variable}}}`, "Content-Type": "application/json" }},
   body: JSON.stringify({javascript_value(body)}),
 }});
-if (!response.ok) throw new Error(await response.text());
+{javascript_reader('choice.delta.reasoning_content || choice.delta.reasoning || choice.delta.content || ""')}"""
+
+
+def javascript_reader(piece: str) -> str:
+    """Reads `response` as a stream and writes `piece` of every `choice`."""
+    return f"""if (!response.ok) throw new Error(await response.text());
 let rest = "";
 const decoder = new TextDecoder();
 for await (const bytes of response.body) {{
@@ -162,8 +167,9 @@ for await (const bytes of response.body) {{
   rest = lines.pop();
   for (const line of lines) {{
     if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-    for (const {{ delta }} of JSON.parse(line.slice(6)).choices)
-      process.stdout.write(delta.reasoning_content || delta.reasoning || delta.content || "");
+    const chunk = JSON.parse(line.slice(6));
+    if (chunk.error) throw new Error(chunk.error.message);
+    for (const choice of chunk.choices) process.stdout.write({piece});
   }}
 }}
 """

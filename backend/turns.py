@@ -43,8 +43,8 @@ def node_of(run: Run) -> Node:
 def current(node: Node, run: Run | None) -> Node:
     if run is None:
         return node
-    told = {f.name: getattr(update_of(run), f.name) for f in fields(AnswerUpdate) if f.name != "node_id"}
-    return replace(node, **told)
+    update = update_of(run)
+    return replace(node, **{each.name: getattr(update, each.name) for each in fields(update) if each.name != "node_id"})
 
 
 def update_of(run: Run) -> AnswerUpdate:

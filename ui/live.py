@@ -11,7 +11,7 @@ from typing import Any
 
 from backend import LiveCounter, Run
 from ui.markdown import LiveMarkdown
-from ui.render import count
+from ui.markup import count
 from ui.text import WORDS as W
 from ui.tools.cards import calls_being_written, step_parts
 

@@ -8,6 +8,7 @@ from backend import Backend, BackendError, BadInput
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page, picker
+from ui.markup import esc
 from ui.parameters import for_model
 from ui.text import WORDS as W
 from ui.updates import Updates
@@ -73,4 +74,4 @@ def _model(name: str) -> str:
 
 
 def _hint(text: str) -> str:
-    return f"<p class='hint'>{render.esc(text)}</p>"
+    return f"<p class='hint'>{esc(text)}</p>"

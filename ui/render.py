@@ -4,31 +4,17 @@ escaped or rendered by `ui.markdown` here, on the way out; nothing else builds m
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
 
 from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, Usage
 from ui.markdown import to_html
+from ui.markup import count, esc, thinking_seconds
 from ui.runcard import run_card
 from ui.text import WORDS as W
 from ui.tools.cards import steps_html
 from ui.tools.json_answer import json_answer
-
-
-def esc(text: object) -> str:
-    return html.escape(str(text), quote=True)
-
-
-def seconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f} s" if value < 1 else f"{value:.1f} s" if value < 100 else f"{value:,.0f} s"
-
-
-def count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def error_actions(kind: str) -> tuple[str, ...]:
@@ -140,7 +126,7 @@ def user_turn(node: Node) -> str:
 def trace_summary(node: Node) -> str:
     spent_s, tokens = _own_thinking(node)
     if spent_s is not None:
-        label = W.thought.format(seconds=f"{spent_s:.0f}" if spent_s >= 10 else f"{spent_s:.1f}")
+        label = W.thought.format(seconds=thinking_seconds(spent_s))
     else:
         label = W.thought_unknown if node.content else W.thought_stopped
     parts = [f"<b>{esc(label)}</b>"]

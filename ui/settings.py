@@ -16,6 +16,7 @@ from backend import Backend, BackendError, BadInput, Capabilities, ChatRequest, 
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page, picker
+from ui.markup import esc
 from ui.parameters import BUILT_IN_PRESETS, checkpoint_of, choices_from, for_model
 from ui.text import WORDS as W
 from ui.updates import Updates, context_meter, download, page_error
@@ -171,7 +172,7 @@ class Settings:
 
     async def _connected(self, session: Session, model: str | None, note: str) -> Updates:
         choices = await self.backend.engines.choices(session.access)
-        updates: Updates = {self.page.session: session, self.page.connect_note: f"<p class='hint'>{render.esc(note)}</p>"}
+        updates: Updates = {self.page.session: session, self.page.connect_note: f"<p class='hint'>{esc(note)}</p>"}
         if model is None:
             return {**updates, self.page.model: gr.update(choices=picker(choices, choices[0].name))}
         capabilities = await self.chat.capabilities(model, session)

@@ -116,18 +116,19 @@ def _made(client: httpx2.Client, call: Call) -> Example:
 def api_of_examples() -> Iterator[str]:
     """The address of an API over the emulator and the tiny model; no setting of whoever runs it counts."""
     quick = MockConfig(first_token_s=0.0, tokens_per_s=2000.0, jitter=0.0, chunk_tokens=8, seed=1)
-    with tempfile.TemporaryDirectory() as folder, _serving(create_app(quick)) as emulator:
+    with tempfile.TemporaryDirectory() as folder, serving(create_app(quick)) as emulator:
         settings = load_settings(
             dashscope_base_url=emulator, dashscope_api_key="emulated", dashscope_region="singapore", dashscope_protocol="compatible",
             openai_base_url=None, servers=(), model=None, data_dir=Path(folder), api_token=None, public=False, demo=False,
         )  # fmt: skip
         engines = Engines(settings, catalogue())
-        with _serving(HttpApi(settings, engines).asgi(), engines) as url:
+        with serving(HttpApi(settings, engines).asgi(), engines) as url:
             yield url
 
 
 @contextmanager
-def _serving(app: ASGIApp, engines: Engines | None = None) -> Iterator[str]:
+def serving(app: ASGIApp, engines: Engines | None = None) -> Iterator[str]:
+    """`app` on a free loopback port, in a thread of its own; its address. `engines` are closed with it, in its event loop."""
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="critical", timeout_graceful_shutdown=1))
 
     async def serve(listening: socket.socket) -> None:
@@ -140,7 +141,10 @@ def _serving(app: ASGIApp, engines: Engines | None = None) -> Iterator[str]:
         thread = threading.Thread(target=lambda: asyncio.run(serve(listening)), name="examples")
         thread.start()
         try:
-            while not server.started and thread.is_alive():
+            until_s = time.monotonic() + 10
+            while not server.started:
+                if not thread.is_alive() or time.monotonic() > until_s:
+                    raise RuntimeError("the app did not start")
                 time.sleep(0.005)
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.api.examples import Call
-from backend.snippets import javascript_value, openai_arguments, python_value
+from backend.snippets import javascript_reader, javascript_value, openai_arguments, python_value
 
 VARIABLE = "PLAYGROUND_API_TOKEN"
 _KEY = f'os.environ.get("{VARIABLE}", "none")'
@@ -104,17 +104,4 @@ def _javascript(call: Call, address: str) -> str:
     if not _streams(call):
         return f"{head}console.log(response.status, JSON.stringify(await response.json(), null, 2));\n"
     piece = 'choice.delta.reasoning_content || choice.delta.content || ""' if call.path.startswith("/v1/chat") else "choice.text"
-    return f"""{head}if (!response.ok) throw new Error(await response.text());
-let rest = "";
-const decoder = new TextDecoder();
-for await (const bytes of response.body) {{
-  const lines = (rest + decoder.decode(bytes, {{ stream: true }})).split("\\n");
-  rest = lines.pop();
-  for (const line of lines) {{
-    if (!line.startsWith("data: ") || line === "data: [DONE]") continue;
-    const chunk = JSON.parse(line.slice(6));
-    if (chunk.error) throw new Error(chunk.error.message);
-    for (const choice of chunk.choices) process.stdout.write({piece});
-  }}
-}}
-"""
+    return head + javascript_reader(piece)

@@ -194,7 +194,8 @@ class Comparing:
         pane = comparison.pane(place)
         choices = replace(pane.choices, model=f"{REPLAY}{recording}")
         path = (await self.chat.conversation(owner, pane.conversation_id)).path if pane.asked else ()
-        request, provider = await self._ready(owner, Access(), [Message("user", question)], replace(pane, choices=choices), replayed=True)
+        played = replace(pane, choices=replace(choices, format=None))  # it says what it said; the answer is still judged by its schema
+        request, provider = await self._ready(owner, Access(), [Message("user", question)], played, replayed=True)
         at = Start(pane.conversation_id, path[-1].id if path else None, question, new_chat=not pane.asked, answer_id=new_id())
         run = self._start(owner, comparison.id, at, request, provider, choices)
         return comparison.put(place, replace(pane, asked=True)), run

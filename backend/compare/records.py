@@ -9,6 +9,7 @@ from typing import Any
 from backend.choices import Choices
 from backend.errors import BadInput
 from backend.history import Conversation, Node, new_id
+from backend.tools.kit import ToolKit
 
 MOST_PANES = 4
 
@@ -30,7 +31,12 @@ class Pane:
 
 def pane_from(stored: Mapping[str, Any]) -> Pane:
     """What `Pane.stored` gave, as a pane that was not asked yet."""
-    return Pane(Choices.from_stored(str(stored.get("model") or ""), stored))
+    return Pane(_of_a_pane(Choices.from_stored(str(stored.get("model") or ""), stored)))
+
+
+def _of_a_pane(choices: Choices) -> Choices:
+    """Without tools, which a chat's presets bring along: panes have no cards to answer calls in."""
+    return replace(choices, tools=ToolKit())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class Comparison:
 
     def changed(self, place: int, choices: Choices) -> Comparison:
         """With other settings in one pane; its conversation goes on."""
-        return self.put(place, replace(self.pane(place), choices=choices))
+        return self.put(place, replace(self.pane(place), choices=_of_a_pane(choices)))
 
     def swapped(self, place: int, other: int) -> Comparison:
         panes = list(self.panes)

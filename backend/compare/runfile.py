@@ -31,6 +31,7 @@ from backend.recording import MAX_BYTES, Recording, header_of
 from backend.recording import dumps as dump_recording
 from backend.recording import loads as load_recording
 from backend.types import (
+    AnswerFormat,
     ChatRequest,
     Event,
     Finished,
@@ -115,6 +116,7 @@ class _Settings(GenerationParameters):
     extra: Annotated[dict[str, Any], AfterValidator(_all_plain)] = field(default_factory=dict)
     system: str = ""
     resend_thinking: bool = False
+    format: AnswerFormat | None = None
 
 
 class _Pane(BaseModel, **_STRICT):

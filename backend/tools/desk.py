@@ -28,9 +28,6 @@ class Desk:
     def waits(self) -> bool:
         return bool(self._open)
 
-    def is_open(self, call_id: str) -> bool:
-        return call_id in self._open
-
     async def ask(self, call_id: str) -> Decision:
         """Returns once somebody has decided."""
         answer = self._open[call_id] = asyncio.get_running_loop().create_future()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.compare_tab import Compare, event
-from tests.ui.tab import House
+from tests.ui.tab import INSTRUCT, House
 from ui.compare.share import Share
 from ui.text import WORDS as W
 
@@ -200,3 +200,16 @@ async def test_a_pane_that_joined_later_joins_later_in_what_is_played_too(compar
     assert tab.panes[2]["turns"][0]["copy"].startswith("second")
     await tab.send("third [[think:3]][[words:6]]")
     assert [len(tab.turns(pane)) for pane in (0, 1, 2)] == [6, 6, 4]
+
+
+async def test_panes_that_answer_in_json_come_back_from_a_run_file(compare, house, tmp_path):
+    for pane in (0, 1):
+        await compare.choose(pane, INSTRUCT, json_on=True, json_schema='{"type": "object", "properties": {"n": {"type": "integer"}}}')
+    await compare.send("JSON, 用 JSON")
+    assert all("class='json'" in pane["turns"][-1]["html"] for pane in compare.panes)
+    file = tmp_path / "json.qncompare.jsonl"
+    file.write_text(await run_file_of(compare), encoding="utf-8")
+    tab = await opened(house, file)
+    await until_played(tab, 1)
+    assert [pane["turns"][-1]["copy"] for pane in tab.panes] == [pane["turns"][-1]["copy"] for pane in compare.panes]
+    assert all("Keeps to the schema." in pane["turns"][-1]["html"] for pane in tab.panes)

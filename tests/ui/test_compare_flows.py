@@ -507,8 +507,8 @@ async def test_a_blind_comparison_runs_no_set_and_no_sweep_before_the_vote(compa
 
 async def test_a_chats_preset_brings_no_tools_into_a_pane(compare):
     kit = {"specs": [{"tool": {"name": "f", "description": "", "parameters": {}}, "by": "hand"}]}
-    presets = {"mine": {"temperature": 0.25, "tools": kit, "format": {"schema": None}}}
+    presets = {"mine": {"temperature": 0.25, "tools": kit, "format": {"schema": {"type": "object"}}}}
     compare.take_one(await compare.setup.focus(event(place=0), compare.session, compare.request))
     compare.take_one(await compare.setup.apply_preset("mine", presets, compare.session, compare.request))
     choices = compare.session.side_by_side.comparison.pane(0).choices
-    assert choices.parameters.temperature == 0.25 and choices.tools.specs == () and choices.format is None
+    assert choices.parameters.temperature == 0.25 and choices.tools.specs == () and choices.format.schema == {"type": "object"}

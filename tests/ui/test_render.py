@@ -14,6 +14,7 @@ from backend.errors import AuthError, ContextTooLong, RateLimited
 from backend.history.records import AnswerError
 from ui import render
 from ui.history import history_view
+from ui.markup import seconds
 from ui.runcard import run_card
 from ui.text import WORDS as W
 
@@ -335,4 +336,4 @@ def test_recordings_are_listed_but_not_while_searching():
 
 @pytest.mark.parametrize(("value", "text"), [(None, "-"), (0.0, "0.00 s"), (0.5, "0.50 s"), (12.34, "12.3 s"), (1234.0, "1,234 s")])
 def test_seconds(value, text):
-    assert render.seconds(value) == text
+    assert seconds(value) == text

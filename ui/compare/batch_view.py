@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backend import Batch, Capabilities, Estimate, Progress, PromptSet
-from ui.render import count, error_card, esc
+from ui.markup import count, esc
+from ui.render import error_card
 from ui.runcard import SIGNS
 from ui.text import WORDS as W
 

@@ -8,7 +8,7 @@ from typing import Any
 from backend import Capabilities, Comparison, Conversation, Node, Pane, last_answers, missing_questions
 from ui import render
 from ui.compare.table import Column
-from ui.render import esc
+from ui.markup import esc
 from ui.runcard import run_card
 from ui.text import WORDS as W
 

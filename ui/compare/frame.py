@@ -11,8 +11,8 @@ from backend import MOST_PANES, Capabilities
 from ui import parameters
 from ui.compare.background_frame import BackgroundParts, build_background
 from ui.compare.live import NOTHING
+from ui.markup import esc
 from ui.parameters import Panel
-from ui.render import esc
 from ui.text import WORDS as W
 from ui.theme import script
 from ui.tools.panel import tool_list

@@ -27,7 +27,7 @@ from ui.compare.difference import diff_view
 from ui.compare.results import results_view
 from ui.compare.tab import CompareTab, judged, told
 from ui.compare.table import table_view
-from ui.render import esc
+from ui.markup import esc
 from ui.text import WORDS as W
 from ui.updates import Updates, download
 from ui.visitor import Session

@@ -12,7 +12,8 @@ import gradio as gr
 from backend import BackendError, BadInput, Judged, contestant, last_answers, last_question, other_questions, turn_count
 from ui.compare.background import Background
 from ui.compare.pair_view import pairs_of
-from ui.render import error_card, esc
+from ui.markup import esc
+from ui.render import error_card
 from ui.text import WORDS as W
 from ui.visitor import Session
 

@@ -21,7 +21,8 @@ from ui.compare.bench import foot
 from ui.compare.difference import diff_view
 from ui.compare.table import Column, table_view
 from ui.markdown import MATHML_ATTRIBUTES, MATHML_TAGS, to_html
-from ui.render import answer_parts, error_card, esc
+from ui.markup import esc
+from ui.render import answer_parts, error_card
 from ui.text import WORDS as W
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from backend import Batch, Cell
-from ui.render import answer_parts, esc
+from ui.markup import esc
+from ui.render import answer_parts
 from ui.text import WORDS as W
 
 

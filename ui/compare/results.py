@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from backend import PERSON, Ballot, Contestant, Standing, Vote, agreement, duels, standings
-from ui.render import esc
+from ui.markup import esc
 from ui.text import WORDS as W
 
 NO_TAG = " none"  # no tag can be that: white space at its ends is taken off

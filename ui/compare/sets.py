@@ -33,7 +33,8 @@ from ui.compare.background import Background
 from ui.compare.batch_view import cost_line, set_note
 from ui.compare.pair_view import Pair, pair_view, pairs_of
 from ui.compare.tab import refused
-from ui.render import error_card, esc
+from ui.markup import esc
+from ui.render import error_card
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session

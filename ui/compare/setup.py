@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import MOST_PANES, BackendError, BadInput, Choices, Comparison, Pane, ToolKit, pane_from
+from backend import MOST_PANES, BackendError, BadInput, Choices, Comparison, Pane, pane_from
 from ui import render
 from ui.compare.frame import PRESETS, drawer_title
 from ui.compare.tab import CHECKPOINTS, HERE, CompareTab, told
@@ -125,8 +125,7 @@ class Setup:
             return {self.parts.bench: gr.skip()}
         comparison = self.tab.open(session)
         before = comparison.pane(side.focus).choices
-        kept = {name: value for name, value in values.items() if name not in ("tools", "format")}  # as `change` says
-        choices = await self.tab.recommended(before.model, session, **{"system": before.system, **kept})
+        choices = await self.tab.recommended(before.model, session, **{"system": before.system, **values})
         return {**await self._took(self._set(comparison, side.focus, choices, session), session, request), **await self._drawer(session)}
 
     @told
@@ -138,7 +137,6 @@ class Setup:
         comparison = self.tab.open(session)
         model = comparison.pane(side.focus).choices.model
         choices = choices_from(model, await self.tab.chat.capabilities(model, session), list(panel))
-        choices = replace(choices, tools=ToolKit())  # a preset may hold some; panes have no cards to answer calls in
         if choices == comparison.pane(side.focus).choices:
             return {self.parts.bench: gr.skip()}
         return await self._took(self._set(comparison, side.focus, choices, session), session, request)

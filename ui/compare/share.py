@@ -15,7 +15,7 @@ from ui.compare.bench import in_turn, name_of
 from ui.compare.live import NOTHING
 from ui.compare.page_file import Side, page_file
 from ui.compare.tab import CompareTab, told
-from ui.render import esc
+from ui.markup import esc
 from ui.text import WORDS as W
 from ui.updates import Updates, download
 from ui.visitor import Session

@@ -8,7 +8,8 @@ from typing import Any
 
 from backend import Batch, Cell, agreement_rate
 from ui.compare.difference import difference
-from ui.render import answer_parts, count, error_card, esc, seconds
+from ui.markup import count, esc, seconds
+from ui.render import answer_parts, error_card
 from ui.text import WORDS as W
 
 

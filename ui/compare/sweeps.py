@@ -14,7 +14,8 @@ from ui.compare.background import Background
 from ui.compare.batch_view import cost_line
 from ui.compare.sweep_view import sweep_points, sweep_view
 from ui.compare.tab import refused
-from ui.render import error_card, esc
+from ui.markup import esc
+from ui.render import error_card
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from backend import FIGURES, Capabilities, Node, best, figures_of
 from ui.compare.difference import word_count
-from ui.render import count, esc, seconds
+from ui.markup import count, esc, seconds
 from ui.runcard import SIGNS
 from ui.text import WORDS as W
 

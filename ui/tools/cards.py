@@ -3,32 +3,29 @@ model, a tool or a person wrote is escaped here."""
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from backend import Called, Run, Step
 from ui.markdown import to_html
+from ui.markup import esc, thinking_seconds
 from ui.text import WORDS as W
 
 LONGEST_SHOWN = 4000  # characters of a result; the rest scrolls no further
 
 
-def esc(text: object) -> str:
-    return html.escape(str(text), quote=True)
-
-
 def step_parts(steps: Sequence[Step], *, live: bool) -> list[dict[str, str]]:
     """Parts with ids that stay while the answer grows, so that only what changed is drawn again; `live`: calls can be answered."""
-    parts = []
-    for place, step in enumerate(steps):
-        if step.thinking:
-            parts.append({"id": f"{place}-trace", "html": _trace(step)})
-        if step.content.strip():
-            parts.append({"id": f"{place}-text", "html": f"<div class='answer step-text' dir='auto'>{to_html(step.content)}</div>"})
-        parts += [{"id": call.id, "html": call_card(call, live=live)} for call in step.calls]
-    return parts
+    return [{"id": name, "html": text} for place, step in enumerate(steps) for name, text in _parts(step, place, live=live)]
+
+
+@lru_cache(maxsize=128)  # while the answer goes on, what is before is asked for twenty times a second
+def _parts(step: Step, place: int, *, live: bool) -> tuple[tuple[str, str], ...]:
+    trace = [(f"{place}-trace", _trace(step))] if step.thinking else []
+    text = [(f"{place}-text", f"<div class='answer step-text' dir='auto'>{to_html(step.content)}</div>")] if step.content.strip() else []
+    return (*trace, *text, *((call.id, call_card(call, live=live)) for call in step.calls))
 
 
 def steps_html(steps: Sequence[Step]) -> str:
@@ -97,12 +94,8 @@ def _questions(call: Called) -> str:
 
 def _trace(step: Step) -> str:
     """Folded, and there as text: a step's trace is short beside the answer's own."""
-    label = W.thought_unknown if step.thinking_s is None else W.thought.format(seconds=_seconds(step.thinking_s))
+    label = W.thought_unknown if step.thinking_s is None else W.thought.format(seconds=thinking_seconds(step.thinking_s))
     return (
         f"<details class='trace step-trace' data-filled='yes'><summary><b>{esc(label)}</b></summary>"
         f"<div class='trace-body step-body'>{esc(step.thinking)}</div></details>"
     )
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"

@@ -13,6 +13,7 @@ from backend import BackendError, BadInput, Decision, ToolSpec, built_in_specs, 
 from ui import render
 from ui.chat import ChatTab
 from ui.layout import Page
+from ui.markup import esc
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session, from_here
@@ -87,7 +88,7 @@ class ToolPanel:
         return {self.page.tools.note: gr.skip()}
 
     def _said(self, sentence: str, place: gr.HTML | None = None) -> Updates:
-        return {place or self.page.tools.note: f"<p class='hint'>{render.esc(sentence)}</p>"}
+        return {place or self.page.tools.note: f"<p class='hint'>{esc(sentence)}</p>"}
 
     def _note(self, error: BackendError, place: gr.HTML | None = None) -> Updates:
         return {place or self.page.tools.note: render.error_card(error.message, error.hint, (), elem_id="tool-error")}

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backend import AnswerFormat, BadInput, check_schema, mismatches
+from ui.markup import esc
 from ui.text import WORDS as W
-from ui.tools.cards import esc
 
 Path = tuple[str | int, ...]
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)

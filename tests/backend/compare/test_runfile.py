@@ -20,6 +20,7 @@ from backend.history import AnswerError, Node
 from backend.providers.replay import ReplayProvider
 from backend.recording import Header, Recording
 from backend.types import (
+    AnswerFormat,
     ChatRequest,
     Event,
     Finished,
@@ -36,7 +37,8 @@ VIETNAMESE, CHINESE = 'Thủ đô của Việt Nam là gì?\u2028"Hà Nội"', "
 PARAMETERS = GenerationParameters(
     temperature=0.5, top_k=0, seed=2**63, enable_thinking=False, stop=("</s>", "终"), extra={"a": 1, "b": None}
 )
-CHOICES = Choices("dashscope:qwen3-next-80b-a3b-thinking", PARAMETERS, "Trả lời ngắn. 简短回答。", resend_thinking=True)
+FORMAT = AnswerFormat({"type": "object", "properties": {"thủ đô": {"type": "string"}}}, strict=True)
+CHOICES = Choices("dashscope:qwen3-next-80b-a3b-thinking", PARAMETERS, "Trả lời ngắn. 简短回答。", resend_thinking=True, format=FORMAT)
 FINISHED = Finished("stop", Usage(5, 9, 4), Timing(ttft_s=0.5, thinking_s=1.0, total_s=2.0), "req-1")
 
 
