@@ -73,7 +73,7 @@ class _Offered:
 
         Args:
             prompt: The question or task, with all that is needed to answer it.
-            models: Two to six names that list_models gave.
+            models: Two to four names that list_models gave.
             system: The system prompt for all of them, if there is to be one.
             max_tokens: The longest answer of each in tokens; the model's default where it is 0.
             with_thinking: Whether the models' reasoning comes along with the answers.

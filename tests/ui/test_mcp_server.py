@@ -9,6 +9,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from backend import MOST_PANES
 from backend.errors import BackendError
 from backend.tools.mcp_client import McpConnections, McpServer
 from backend.tools.running import ToolFailed
@@ -52,6 +53,8 @@ async def test_only_our_tools_are_listed_and_each_argument_is_described(page, co
     for tool in tools:
         assert "request" not in tool.parameters["properties"]
         assert all(schema["description"] for schema in tool.parameters["properties"].values())
+    most = ("one", "two", "three", "four", "five", "six")[MOST_PANES - 1]
+    assert f"Two to {most} names" in tools[2].parameters["properties"]["models"]["description"]
     assert [tool.parameters.get("required") for tool in tools] == [None, ["prompt"], ["prompt", "models"]]
 
 
@@ -77,6 +80,7 @@ async def test_a_client_asks_one_model_and_several(call, page):
         ("chat", {"prompt": "Hi", "model": "nothing"}, "'nothing' is no model name"),
         ("chat", {"prompt": "Hi", "max_tokens": -4}, "max tokens is -4"),
         ("compare", {"prompt": "Hi", "models": []}, "0 models; 1 to"),
+        ("compare", {"prompt": "Hi", "models": ["local:demo"] * 5}, "5 models; 1 to 4"),
         ("chat", {}, "prompt"),
         ("nothing", {}, "no tool named nothing"),
     ],
