@@ -28,7 +28,8 @@ def define(page: Page, tool: dict, url: str = "") -> None:
 
 def test_a_call_streams_in_is_answered_by_hand_and_the_answer_comes(page, emulator):
     define(page, WEATHER)
-    ask(page, "Trời ở Hà Nội thế nào? [[tool]] [[think:30]] [[rate:25]]")
+    long = json.dumps({"city": "Hà Nội, 河内 " * 20, "days": 3}, ensure_ascii=False)  # some seconds of writing, whoever else is at work
+    ask(page, f"Trời ở Hà Nội thế nào? [[tool]] [[args:{long}]] [[think:30]] [[rate:25]]")
     writing = page.locator("#live .call[data-state=writing]")
     expect(writing).to_be_visible()
     expect(writing.locator(".call-arguments")).to_contain_text("city")
