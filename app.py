@@ -44,6 +44,7 @@ def _serve_options(to: argparse.ArgumentParser) -> None:
     to.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))
     to.add_argument("--model", default=None, help="the model selected at the start, as dashscope:qwen-plus or local:demo")
     to.add_argument("--root-path", default=os.environ.get("GRADIO_ROOT_PATH"), help="path prefix behind a reverse proxy")
+    to.add_argument("--share-with-network", action="store_true", help="with --host: everybody on the network is this page's owner")
     to.add_argument("--no-demo", action="store_true", help="never fetch the demo model's weights")
 
 
@@ -71,17 +72,23 @@ def serve(options: argparse.Namespace) -> int:
 
     if zero_gpu.is_here():
         zero_gpu.prepare()
-    from backend import Backend, ConfigError, load_settings
+    from backend import Backend, ConfigError, check_listening, load_settings
 
     try:
         overrides = {"model": options.model} if options.model else {}
         settings = load_settings(**overrides, demo=not options.no_demo)
+        shared = options.share_with_network and not settings.public
+        check_listening(options.host, public=settings.public, shared=shared)
     except ConfigError as error:
         print(f"{error.message} {error.hint}", file=sys.stderr)  # noqa: T201
         return 1
     from ui.app import build, launch
 
-    backend = Backend(settings)
+    backend = Backend(settings, shared=shared)
+    if shared:
+        logging.getLogger(__name__).warning(
+            "Everybody on the network who can reach this machine can read and delete the chats of this page, and ask at your cost."
+        )
     choices, model, capabilities = asyncio.run(backend.first_choices())
     demo = build(backend, choices, model, capabilities)
     address = launch(demo, backend, host=options.host, port=options.port, root_path=options.root_path, block=False)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.api.access import is_from_here
+from backend.api.access import client_address, is_from_here
 from backend.api.app import PATHS as HTTP_PATHS
 from backend.api.app import HttpApi
+from backend.api.hosts import OwnPagesOnly, Rules, check_listening
 from backend.api.snippets import VARIABLE as TOKEN_VARIABLE
 from backend.api.snippets import calling_snippets
 from backend.asking import Answered, Asking
 from backend.attachments import Attachment, read_attachment
 from backend.catalogue import Capabilities, ParameterSpec, catalogue
-from backend.chat import Chat, save_runs
+from backend.chat import UNKNOWN_VISITOR, Chat, save_runs
 from backend.choices import Choices, parameters_from
 from backend.compare.batches import Batch, BatchLane, BatchStore, Cell, answer_id
 from backend.compare.comparing import Comparing
@@ -54,6 +56,7 @@ from backend.run import Run
 from backend.runs import Runs
 from backend.settings import REGION_HOSTS, Server, Settings, load_settings
 from backend.shelf import Shelf, ShelfEntry, recording_of
+from backend.slots import Slots
 from backend.snippets import snippets
 from backend.steps import Called, Step
 from backend.tokens import LiveCounter, count_messages, count_tokens
@@ -64,6 +67,7 @@ from backend.tools.kit import ToolKit, ToolSpec, kit_from
 from backend.tools.toolbox import Toolbox
 from backend.turns import node_of
 from backend.types import AnswerFormat, ChatRequest, GenerationParameters, Message, Timing, Usage
+from backend.visitor_key import visitor_key
 from backend.warmup import warm_up
 
 if TYPE_CHECKING:
@@ -77,8 +81,9 @@ log = logging.getLogger(__name__)
 class Backend:
     """The whole backend of one process. `open` is called in the event loop that will serve; it may be called again."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
+        """`shared`: everybody on the network is the owner. Nobody then has programs started or addresses called inside it."""
+        self.settings, self.shared = settings, shared
         self.catalogue = catalogue()
         self.engines = Engines(settings, self.catalogue)
         self.runs = Runs(self._save)
@@ -92,6 +97,14 @@ class Backend:
         self._judge: ModelJudge | None = None
         self._sharing: Sharing | None = None
         self._opening = asyncio.Lock()
+        if shared:
+            self.toolbox.serve_others()
+            self.engines.serve_others()
+
+    @cached_property
+    def visitor_key(self) -> bytes:
+        """What visitors' cookies are signed with."""
+        return visitor_key(self.settings.data_dir)
 
     async def open(self) -> Chat:
         """Opens the history; raises `StorageError` where that cannot be."""
@@ -129,6 +142,10 @@ class Backend:
         if self._judge is None:
             self._judge = ModelJudge(chat, VoteStore(chat.history.database))
         return self._judge
+
+    def own_pages_only(self, app: ASGIApp, *, listens_at: str) -> ASGIApp:
+        """`app` behind the check of `Host` and `Origin`."""
+        return OwnPagesOnly(app, rules=Rules.of(self.settings, listens_at=listens_at, shared=self.shared), api_paths=HTTP_PATHS)
 
     def http_api(self) -> ASGIApp:
         """Answers what stands under `HTTP_PATHS`."""
@@ -187,6 +204,7 @@ __all__ = [
     "SWEPT",
     "TIE",
     "TOKEN_VARIABLE",
+    "UNKNOWN_VISITOR",
     "Access",
     "AnswerFormat",
     "Answered",
@@ -237,6 +255,7 @@ __all__ = [
     "Settings",
     "Sharing",
     "ShelfEntry",
+    "Slots",
     "Standing",
     "Step",
     "StorageError",
@@ -254,7 +273,9 @@ __all__ = [
     "best",
     "built_in_specs",
     "calling_snippets",
+    "check_listening",
     "check_schema",
+    "client_address",
     "contestant",
     "context_share",
     "count_messages",

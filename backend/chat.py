@@ -28,6 +28,8 @@ from backend.turns import current, files_of, messages_of, update_of
 from backend.types import ChatRequest, Message
 
 MAX_ACTIVE_RUNS_PUBLIC = 4  # a visitor of a public host; the owner of a machine may start as many as they like
+MAX_ACTIVE_RUNS_PER_ADDRESS = 16  # of all visitors behind one address, as an office's: cookies can be had in any number
+UNKNOWN_VISITOR = "session:"  # an owner who has no cookie of this host
 SEED_LIMIT = 2**31 - 1
 
 
@@ -70,14 +72,14 @@ class Chat:
         files = (*files_of(before), *attachments)
         request, pipeline = await self.prepare(access, owner, messages, choices, files=files)
         started = Start(conversation_id, before[-1].id if before else None, text, tuple(attachments))
-        return self.start(owner, started, request, pipeline, choices)
+        return self._begin(owner, access, started, request, pipeline, choices)
 
     async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """A new version of an answer, as its sibling: same question, the panel's present settings."""
         conversation = await self.conversation(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         request, pipeline = await self.prepare(access, owner, messages_of(above), choices, files=files_of(above))
-        return self.start(owner, Start(conversation_id, above[-1].id), request, pipeline, choices)
+        return self._begin(owner, access, Start(conversation_id, above[-1].id), request, pipeline, choices)
 
     async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """Writes on from an unfinished answer, as its sibling that begins with what was there."""
@@ -89,7 +91,7 @@ class Chat:
         messages = [*messages_of(above), Message("assistant", unfinished.content, unfinished.thinking)]
         request, pipeline = await self.prepare(access, owner, messages, choices, continue_last=True)
         started = Start(conversation_id, above[-1].id, answer=unfinished.content, thinking=unfinished.thinking or "")
-        return self.start(owner, started, request, pipeline, choices)
+        return self._begin(owner, access, started, request, pipeline, choices)
 
     async def _go_on_calling(self, owner: str, access: Access, above: Sequence[Node], unfinished: Node, choices: Choices) -> Run:
         """Goes on where an answer that calls tools was left: calls without a result are answered now, what was said after them is
@@ -99,7 +101,8 @@ class Chat:
         steps = tuple(whole) if opened else unfinished.steps
         messages = [*messages_of(above), *messages_of_steps(steps)]
         request, provider = await self.prepare(access, owner, messages, choices, files=files_of(above), pending=last if opened else None)
-        return self.start(owner, Start(unfinished.conversation_id, above[-1].id, steps=unfinished.steps), request, provider, choices)
+        started = Start(unfinished.conversation_id, above[-1].id, steps=unfinished.steps)
+        return self._begin(owner, access, started, request, provider, choices)
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
@@ -131,8 +134,7 @@ class Chat:
 
         What runs in the background is not `counted` among a visitor's answers: it has limits of its own. Tools may look at `files`;
         `pending` is a turn whose calls are to be answered first."""
-        if counted and self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
-            raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
+        self.admit(owner, access, answers=1 if counted else 0)
         pipeline = await self.engines.pipeline(choices.model, access)
         request = replace(_request(messages, choices), continue_last=continue_last)
         capabilities = await pipeline.capabilities(request.model)
@@ -145,6 +147,23 @@ class Chat:
         run = await self.toolbox.runners(owner, choices.tools)
         return request, ToolLoop(pipeline, choices.tools, Desk(), run, ToolContext(files), pending=pending)
 
+    def admit(self, owner: str, access: Access, *, answers: int = 1) -> None:
+        """Raises `BadInput` where a visitor of a public host may not have so many more answers at once, or their address may not.
+        Called again at the moment when they begin: others may have begun meanwhile."""
+        if not self.settings.public:
+            return
+        if owner.startswith(UNKNOWN_VISITOR):
+            hint = "Reload the page. If it is shown inside another page, open it in a window of its own, or allow its cookie."
+            raise BadInput("This host answers only browsers that keep its cookie.", hint=hint, code="no_cookie")
+        if answers and self.runs.active(owner) + answers > MAX_ACTIVE_RUNS_PUBLIC:
+            raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
+        if answers and access.address and self.runs.active_from(access.address) + answers > MAX_ACTIVE_RUNS_PER_ADDRESS:
+            raise BadInput("Too many answers are being written for your network at once.", hint="Wait a moment and send it again.")
+
+    def _begin(self, owner: str, access: Access, at: Start, request: ChatRequest, provider: Provider, choices: Choices) -> Run:
+        self.admit(owner, access)
+        return self.start(owner, replace(at, address=access.address), request, provider, choices)
+
     def start(self, owner: str, at: Start, request: ChatRequest, provider: Provider, choices: Choices) -> Run:
         """Starts the run at once; the database is written beside it, so that no answer waits for a disk."""
         region = provider.region if isinstance(provider, HasRegion) else None
@@ -154,6 +173,7 @@ class Chat:
             node_id=at.answer_id or new_id(),
             model=choices.model,
             request=request,
+            address=at.address,
             region=region,
             steps=at.steps,
         )
@@ -188,7 +208,8 @@ class Chat:
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where an answer hangs (`conversation_id` `None`: a new chat), and what it begins with. With `new_chat` and `answer_id` the
-    chat and the answer get ids that were given out beforehand; `after` is what must be stored before them."""
+    chat and the answer get ids that were given out beforehand; `after` is what must be stored before them; `address` is where it was
+    asked from."""
 
     conversation_id: str | None
     parent_id: str | None
@@ -200,6 +221,7 @@ class Start:
     new_chat: bool = False
     answer_id: str | None = None
     after: Awaitable[None] | None = None
+    address: str = ""
 
 
 def _above(path: Sequence[Node], node_id: str) -> list[Node]:

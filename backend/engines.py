@@ -33,6 +33,7 @@ class Access:
     dashscope_key: SecretStr | None = None
     dashscope_region: str | None = None
     servers: tuple[Server, ...] = ()
+    address: str = ""  # where the visitor asks from, for limits; empty where there is no visitor
 
     def with_server(self, server: Server) -> Access:
         others = tuple(s for s in self.servers if s.name != server.name)
@@ -140,6 +141,9 @@ class Engines:
         ready = [c.name for c in choices if c.ready]
         wanted = "dashscope:qwen3-next-80b-a3b-thinking"
         return wanted if wanted in ready else ready[0]
+
+    def serve_others(self) -> None:
+        pass
 
     async def aclose(self) -> None:
         for provider in (*self._providers.values(), *self._evicted):

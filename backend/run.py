@@ -69,6 +69,7 @@ class Run:
     model: str
     request: ChatRequest
     id: str = field(default_factory=lambda: secrets.token_urlsafe(9))
+    address: str = ""  # where it was asked from, for limits
     region: str | None = None
     state: RunState = "reading"
     thinking: TextBuffer = field(default_factory=TextBuffer)

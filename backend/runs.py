@@ -74,6 +74,9 @@ class Runs:
     def active(self, owner: str) -> int:
         return sum(not r.ended and r.owner == owner for r in self._runs.values())
 
+    def active_from(self, address: str) -> int:
+        return sum(not r.ended and r.address == address for r in self._runs.values())
+
     async def stop(self, run: Run) -> None:
         """Ends the upstream work and returns when it has ended. What arrived stays."""
         task = self._tasks.get(run.id)
@@ -92,6 +95,9 @@ class Runs:
         """A page session is interested in `run`, whether it shows it now or another chat."""
         run.watchers.add(session)
         run.unseen_since_s = None
+
+    def arrive(self, session: str) -> None:
+        pass
 
     def leave(self, session: str) -> None:
         """A page session has gone (tab closed or reloaded)."""

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import ConfigError
+from backend.origins import HostName, host_name, origin_of
 
 Region = Literal["beijing", "singapore", "virginia", "hongkong"]
 REGION_HOSTS: Mapping[str, str] = {
@@ -66,12 +67,26 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, validation_alias=AliasChoices("database_url", "PLAYGROUND_DATABASE_URL"))
     api_token: SecretStr | None = Field(default=None, validation_alias=AliasChoices("api_token", "PLAYGROUND_API_TOKEN"))
     public: bool = Field(default_factory=lambda: "SPACE_ID" in os.environ, validation_alias=AliasChoices("public", "PLAYGROUND_PUBLIC"))
+    hosts: Annotated[tuple[HostName, ...], NoDecode] = Field(default=(), validation_alias=AliasChoices("hosts", "PLAYGROUND_HOSTS"))
+    origins: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias=AliasChoices("origins", "PLAYGROUND_ORIGINS"))
+    proxies: int | None = Field(default=None, ge=0, le=10, validation_alias=AliasChoices("proxies", "PLAYGROUND_PROXIES"))
+    daily_answers: int | None = Field(default=None, ge=0, validation_alias=AliasChoices("daily_answers", "PLAYGROUND_DAILY_ANSWERS"))
     demo: bool = True
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _host_names(cls, value: Any) -> Any:
+        return tuple(_host(part) for part in _parts(value)) if isinstance(value, str) else value
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        return tuple(_origin(part) for part in _parts(value)) if isinstance(value, str) else value
 
     @field_validator("dashscope_region", mode="before")
     @classmethod
     def _regions(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return _parts(value) if isinstance(value, str) else value
 
     @field_validator("dashscope_base_url")
     @classmethod
@@ -103,6 +118,24 @@ class Settings(BaseSettings):
             "hongkong": self.dashscope_api_key_hongkong,
         }
         return own.get(region) or self.dashscope_api_key
+
+
+def _parts(value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _host(text: str) -> HostName:
+    found = host_name(text) or host_name(text.encode("idna").decode())
+    if found is None:
+        raise ValueError("a name has no scheme and no path: as gpu.example or 192.168.1.5:7860")
+    return found
+
+
+def _origin(text: str) -> str:
+    found = origin_of(text)
+    if found is None:
+        raise ValueError("an origin is a scheme and a name, without a path: as https://tools.example")
+    return found
 
 
 def load_settings(**overrides: Any) -> Settings:

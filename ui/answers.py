@@ -47,7 +47,8 @@ class Answers:
             attachments = await _read((composer or {}).get("files") or [])
             text = (composer or {}).get("text") or ""
             self.tab.not_busy(session, request)
-            return await chat.send(self.tab.owner(request), session.access, session.conversation_id, text, choices, attachments)
+            access = self.tab.access(session, request)
+            return await chat.send(self.tab.owner(request), access, session.conversation_id, text, choices, attachments)
 
         async with aclosing(self._answer(start, session, request, sent=True)) as updates:
             async for update in updates:
@@ -72,14 +73,14 @@ class Answers:
                 yield update
 
     async def _restart(self, chat: Chat, op: str, node: str, text: str, choices: Choices, session: Session, request: gr.Request) -> Run:
-        owner, conversation_id = self.tab.owner(request), session.conversation_id
+        owner, access, conversation_id = self.tab.owner(request), self.tab.access(session, request), session.conversation_id
         if conversation_id is None:
             raise BadInput(W.no_such_chat, hint="Ask again in a new chat.")
         if op == "edit":
-            return await chat.send(owner, session.access, conversation_id, text, choices, replaces=node)
+            return await chat.send(owner, access, conversation_id, text, choices, replaces=node)
         if op == "regenerate":
-            return await chat.regenerate(owner, session.access, conversation_id, node, choices)
-        return await chat.go_on(owner, session.access, conversation_id, node, choices)
+            return await chat.regenerate(owner, access, conversation_id, node, choices)
+        return await chat.go_on(owner, access, conversation_id, node, choices)
 
     async def _answer(self, start: Start, session: Session, request: gr.Request, *, sent: bool = False) -> AsyncGenerator[Updates, None]:
         """Starts a run and follows it; an error before the start is shown and leaves everything as it was."""

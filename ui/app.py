@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
 
-from backend import HTTP_PATHS, Backend, Capabilities, ModelChoice
-from ui import layout, mcp_server, theme
+from backend import Backend, BackendError, Capabilities, ModelChoice, Slots, check_listening
+from ui import layout, mcp_server, render, theme
 from ui.answers import Answers
-from ui.beside import BesideThePage
 from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.compare.asking import Asking
@@ -24,16 +24,17 @@ from ui.compare.share import Share
 from ui.compare.shelf import Shelf
 from ui.compare.sweeps import Sweeps
 from ui.compare.tab import CompareTab
+from ui.events import Blocks
+from ui.front import front
 from ui.layout import Page
 from ui.machine import Machine
 from ui.parameters import BUILT_IN_PRESETS
 from ui.settings import Settings
 from ui.text import WORDS as W
 from ui.tools.handlers import ToolPanel
-from ui.visitor import PageHeaders
 
-CONCURRENT_STREAMS = 64  # gradio's default is 1 per function, which would serve one visitor after another
-MAX_WAITING = 256
+MAX_EVENTS = 4096  # at work at once, of all visitors; what one visitor may have is in ui/events.py
+MAX_WAITING = 1024
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 RAW: dict[str, Any] = {"preprocess": False, "postprocess": False, **QUIET}  # values as the page has them: see ui/answers.py
 CLEAR_COMPOSER = "() => ({ text: '', files: [] })"
@@ -44,14 +45,18 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
     """The page. `choices` and `capabilities` are what it shows first; a load asks again for each visitor."""
     # gradio sums up its timings with pandas after every event, a tenth of the server's time; its page of them is not served here
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
-    with gr.Blocks(title=W.product, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
+    with Blocks(title=W.product, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         tab: ChatTab
 
         async def trace(node: str, request: gr.Request) -> list[str]:
-            return await tab.trace(node, request)
+            try:
+                return await tab.trace(str(node), request)
+            except BackendError as error:
+                return [render.error_card(error.message, error.hint, (), elem_id=None)]
 
-        page = layout.build(choices, model, capabilities, trace, backend.settings)
+        page = layout.build(choices, model, capabilities, trace, backend.settings, shared=backend.shared)
         tab = ChatTab(backend, page)
+        demo.visitors, demo.slots = tab.visitors, Slots(W.too_many_events, W.too_many_events_hint)
         _bind_machine(demo, page, Machine(backend, page, tab))
         _bind_tools(page, ToolPanel(page, tab))
         chats = ChatList(backend, page, tab)
@@ -60,7 +65,8 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         _bind_compare(demo, page, compare, chats)
         _bind_background(demo, page, compare)
         mcp_server.offer(backend.asking)
-    demo.queue(default_concurrency_limit=CONCURRENT_STREAMS, max_size=MAX_WAITING)
+    # no number for each function, as gradio has it: an answer that is followed keeps its place for as long as it is written
+    demo.queue(default_concurrency_limit=None, max_size=MAX_WAITING)
     return demo
 
 
@@ -216,16 +222,21 @@ def _bind_background(demo: gr.Blocks, page: Page, tab: CompareTab) -> None:
 
 
 def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
-    """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        backend.toolbox.serve_others()
-    api = Middleware(BesideThePage, app_beside=backend.http_api(), paths=HTTP_PATHS)
-    headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
+    """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken,
+    `ConfigError` where it would be open to a network that nobody said may see it."""
+    check_listening(host, public=backend.settings.public, shared=backend.shared)
+
+    @asynccontextmanager
+    async def before_the_first_request(app: Any) -> AsyncIterator[None]:
+        # gradio puts middleware of its own before any that it is given, and answers pages from elsewhere there
+        app.middleware_stack = front(app.middleware_stack, backend, listens_at=host)
+        yield
+
     _, address, _ = demo.launch(
         server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(),
-        max_threads=100, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
+        max_threads=MAX_EVENTS, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
         prevent_thread_lock=True, share=False, mcp_server=True,
-        app_kwargs={"middleware": [api, headers], "docs_url": None, "openapi_url": None},
+        app_kwargs={"lifespan": before_the_first_request, "docs_url": None, "openapi_url": None},
     )  # fmt: skip
     if block:
         demo.block_thread()

@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, recording_of
+from backend import Access, Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, recording_of
 from ui import render
 from ui.history import history_view
 from ui.layout import Page
 from ui.parameters import choices_from, for_model
 from ui.text import WORDS as W
 from ui.updates import Updates, context_meter, download, page_error
-from ui.visitor import Session, Views, owner_of
+from ui.visitor import Session, Views, Visitors
 
 HERE = {"use-demo": "local:demo", "use-tiny": "local:qwen3-next-tiny"}  # what the empty page offers without a key
 REPLAY = "replay:"
@@ -33,10 +33,14 @@ class ChatTab:
         self.backend = backend
         self.page = page
         self.views = Views()
+        self.visitors = Visitors.of(backend)
 
     # ---- who and what
     def owner(self, request: gr.Request) -> str:
-        return owner_of(request, public=self.backend.settings.public)
+        return self.visitors.owner(request)
+
+    def access(self, session: Session, request: gr.Request) -> Access:
+        return self.visitors.access(session, request)
 
     async def capabilities(self, model: str, session: Session) -> Capabilities:
         return await self.backend.engines.capabilities(str(model or ""), session.access)
@@ -126,7 +130,8 @@ class ChatTab:
         if recording is None:
             return {self.page.live: page_error(BadInput(W.no_such_chat, hint=W.reload))}
         try:
-            run = await chat.send(owner, session.access, None, recording.prompt, Choices.from_stored(REPLAY + recording.name, {}))
+            access = self.access(session, request)
+            run = await chat.send(owner, access, None, recording.prompt, Choices.from_stored(REPLAY + recording.name, {}))
             session.conversation_id = run.conversation_id
             self.backend.runs.watch(run, str(request.session_hash))
             failure = await run.storage_failure()

@@ -85,16 +85,21 @@ class Page:
     tools: ToolParts
 
 
-def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, settings: Settings) -> Page:
+def build(
+    choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, settings: Settings, *, shared: bool = False
+) -> Page:
     """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with.
 
-    On a public host nobody looks at the machine's models, and no tool calls an address.
+    On a public host nobody looks at the machine's models, and no tool calls an address. A page that is `shared` with the network
+    says so.
     """
     made: dict[str, Any] = {"session": gr.State(Session())}
     words = {
         n: getattr(W, n) for n in ("rename", "rename_to", "pin", "unpin", "delete", "delete_sure", "export_markdown", "export_json", "more")
     }
     log_words = {n: getattr(W, n) for n in ("edit", "cancel", "save_edit", "delete_turn_sure")}
+    if shared:
+        gr.HTML(f"<p role='note'>{W.shared_with_network}</p>", elem_id="shared-note")
     with gr.Row(elem_id="topbar"):
         gr.Button("☰", elem_id="open-left", elem_classes=["icon"])
         gr.HTML(f"<div class='brand'><i></i><span>{W.product}</span></div>", elem_id="brand")

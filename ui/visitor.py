@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
-from dataclasses import dataclass, field
-from http.cookies import SimpleCookie
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Protocol
 
 import gradio as gr
 from starlette.datastructures import Headers
 
-from backend import Access, Comparison, PromptSet, is_from_here
+from backend import UNKNOWN_VISITOR, Access, Backend, Comparison, PromptSet, client_address, is_from_here
+from ui.bodies import refuse
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
+HEARTBEAT = "/gradio_api/heartbeat/"
+# what gradio serves beside the page and the page does not use: figures of all visitors, files of their inputs, code from a model
+NOT_SERVED = tuple(
+    f"{start}{path}"
+    for start in ("/", "/gradio_api/")
+    for path in "monitoring deep_link process_recording stream/ vibe- undo-vibe- run-history runs proxy= custom_component dev/".split()
+)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
 
 
@@ -43,12 +54,50 @@ class Session:
     side_by_side: SideBySide = field(default_factory=SideBySide)
 
 
-def owner_of(request: gr.Request, *, public: bool) -> str:
-    """Everyone on a private host is its owner; on a public one each browser is, by a cookie that scripts cannot read."""
-    if not public:
-        return LOCAL_OWNER
-    token = request.cookies.get(COOKIE, "")
-    return f"visitor:{token}" if _TOKEN.match(token) else f"session:{request.session_hash}"
+class Visitors:
+    """Who asks. Everyone on a private host is its owner; on a public one each browser is, by a cookie that scripts cannot read and
+    that this host has signed: who has none has not opened the page, and may look at it but ask for nothing."""
+
+    def __init__(self, key: bytes, *, public: bool, proxies: int | None = None) -> None:
+        self._key, self.public, self._proxies = key, public, proxies
+
+    @classmethod
+    def of(cls, backend: Backend) -> Visitors:
+        return cls(backend.visitor_key, public=backend.settings.public, proxies=backend.settings.proxies)
+
+    def owner(self, request: gr.Request) -> str:
+        """Whose chats a request of the page may see."""
+        return self.known(request.cookies.get(COOKIE, "")) or f"{UNKNOWN_VISITOR}{request.session_hash}"
+
+    def known(self, cookie: str) -> str | None:
+        """The owner behind a cookie's value; `None` for a visitor of a public host whom it does not know."""
+        if not self.public:
+            return LOCAL_OWNER
+        token, _, signature = cookie.partition(".")
+        good = _TOKEN.match(token) and hmac.compare_digest(signature.encode(), self._signature(token).encode())
+        return f"visitor:{token}" if good else None
+
+    def owner_of(self, scope: Any) -> str | None:
+        """The visitor behind a request before gradio sees it; `None` for one whom a public host does not know."""
+        return self.known(cookie_in(scope))
+
+    def signed(self, token: str) -> str:
+        """The value of the cookie."""
+        return f"{token}.{self._signature(token)}"
+
+    def _signature(self, token: str) -> str:
+        return hmac.new(self._key, token.encode(), sha256).hexdigest()
+
+    def address(self, request: Any) -> str:
+        """The address that limits go by; empty on a private host, which has none."""
+        if not self.public:
+            return ""
+        scope = request.scope
+        return client_address(scope, Headers(scope=scope), self._proxies)
+
+    def access(self, session: Session, request: gr.Request) -> Access:
+        """What was typed in on this page, and where from."""
+        return replace(session.access, address=self.address(request.request))
 
 
 def from_here(request: gr.Request) -> bool:
@@ -75,16 +124,26 @@ class Views:
         self._shown.pop(session, None)
 
 
+class Presence(Protocol):
+    """Is told of pages that open and close; `leave` once for each `arrive`."""
+
+    def arrive(self, who: str) -> None: ...
+
+    def leave(self, who: str) -> None: ...
+
+
 class PageHeaders:
-    """ASGI middleware: the visitor's cookie, headers that keep model text harmless, and a note that a visitor is (re)loading.
+    """ASGI middleware: the visitor's cookie, headers that keep model text harmless, and who is there.
 
     The policy lets nothing load from elsewhere (a picture's address in an answer would otherwise tell its server what was
-    written), and lets a Space's page be framed by the hub only.
+    written), and lets a Space's page be framed by the hub only. `on_page` is told of a visitor who (re)loads the page, `sessions` and
+    `owners` of pages as long as they are open, which each says by a request that does not end.
     """
 
-    def __init__(self, app: Any, *, public: bool, on_page: Any) -> None:
-        self._app, self._public, self._on_page = app, public, on_page
-        frames = "'self' https://huggingface.co https://*.hf.space" if public else "'self'"
+    def __init__(self, app: Any, *, visitors: Visitors, on_page: Callable[[str], None], sessions: Presence, owners: Presence) -> None:
+        self._app, self._visitors, self._on_page = app, visitors, on_page
+        self._sessions, self._owners = sessions, owners
+        frames = "'self' https://huggingface.co https://*.hf.space" if visitors.public else "'self'"
         policy = (
             "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
             "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; form-action 'self'; "
@@ -99,34 +158,54 @@ class PageHeaders:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        if scope["path"].startswith("/gradio_api/monitoring") or scope["path"].startswith("/monitoring"):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-            return await send({"type": "http.response.body", "body": b""})
+        path = scope["path"].removeprefix(scope.get("root_path") or "")
+        if path.startswith(NOT_SERVED):
+            return await refuse(send, 404, "Not found")
         extra = list(self._headers)
-        if scope["path"] in ("/", ""):
-            token, fresh = self._token(scope)
-            self._on_page(f"visitor:{token}" if self._public else LOCAL_OWNER)
-            if fresh and self._public:
-                same_site = "SameSite=None; Secure; Partitioned" if self._secure(scope) else "SameSite=Lax"
-                cookie = f"{COOKIE}={token}; Path=/; HttpOnly; Max-Age=31536000; {same_site}"
-                extra.append((b"set-cookie", cookie.encode()))
+        if path in ("/", ""):
+            extra += self._seen(scope)
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
             await send(message)
 
-        return await self._app(scope, receive, with_headers)
+        if not path.startswith(HEARTBEAT):
+            return await self._app(scope, receive, with_headers)
+        session, owner = path.removeprefix(HEARTBEAT), self._visitors.owner_of(scope) or ""
+        self._sessions.arrive(session)
+        self._owners.arrive(owner)
+        try:
+            await self._app(scope, receive, with_headers)
+        finally:
+            self._sessions.leave(session)
+            self._owners.leave(owner)
+
+    def _seen(self, scope: Any) -> list[tuple[bytes, bytes]]:
+        """The page is asked for. Its visitor's cookie: one that is not signed, or by another key (of a host that was set up anew),
+        keeps its token, which leads to their chats."""
+        cookie = cookie_in(scope)
+        known, token = self._visitors.known(cookie), cookie.partition(".")[0]
+        if not known:
+            token = token if _TOKEN.match(token) else secrets.token_urlsafe(32)
+        self._on_page(known or f"visitor:{token}")
+        if known:
+            return []
+        same_site = "SameSite=None; Secure; Partitioned" if self._secure(scope) else "SameSite=Lax"
+        value = f"{COOKIE}={self._visitors.signed(token)}; Path=/; HttpOnly; Max-Age=31536000; {same_site}"
+        return [(b"set-cookie", value.encode())]
 
     @staticmethod
     def _secure(scope: Any) -> bool:
         headers = dict(scope["headers"])
         return scope.get("scheme") == "https" or headers.get(b"x-forwarded-proto") == b"https"
 
-    @staticmethod
-    def _token(scope: Any) -> tuple[str, bool]:
-        raw = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
+
+def cookie_in(scope: Any) -> str:
+    """The visitor's cookie as it was sent, empty where there is none."""
+    raw = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
+    try:
         morsel = SimpleCookie(raw).get(COOKIE)
-        if morsel is not None and _TOKEN.match(morsel.value):
-            return morsel.value, False
-        return secrets.token_urlsafe(32), True
+    except CookieError:
+        return ""
+    return morsel.value if morsel is not None else ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.types import Scope
 
 from backend.api.errors import ApiError
+from backend.api.hosts import LOOPBACK_NAMES
+from backend.origins import host_name
 
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _OF_PROXIES = "forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip via cf-connecting-ip".split()
 
 
@@ -23,7 +23,7 @@ def check_access(scope: Scope, headers: Mapping[str, str], token: SecretStr | No
     elif public or not _is_loopback(scope) or scope.get("http_version") == "1.0":
         raise ApiError("api_closed", "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.")
     elif not _calls_itself(headers):
-        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.")
+        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call.")
 
 
 def _check_token(given: str, token: str) -> None:
@@ -41,6 +41,29 @@ def is_from_here(scope: Scope, headers: Mapping[str, str]) -> bool:
     return _is_loopback(scope) and scope.get("http_version") != "1.0" and _calls_itself(headers)  # 1.0: nginx's way to what is behind it
 
 
+def client_address(scope: Scope, headers: Mapping[str, str], proxies: int | None) -> str:
+    """Who calls, for limits by address: the peer, or what the nearest of `proxies` (their number, from this host outwards) saw. Not
+    told how many there are, a peer inside a network is taken for one: a browser of the internet never is. What stands further to the
+    left in the header is the caller's own word. An IPv6 address stands for its network of 64 bits, which is one household's."""
+    peer = str((scope.get("client") or ("",))[0])
+    forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+    if proxies is None:
+        proxies = 0 if _address(peer) is None or _address(peer).is_global else 1  # type: ignore[union-attr]
+    told = forwarded[-min(proxies, len(forwarded))] if proxies and forwarded else peer
+    address = _address(told.rpartition(":")[0] if told.count(":") == 1 else told)  # some proxies add the port
+    if address is None:
+        return peer
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.strip("[]"))
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
+
+
 def _is_loopback(scope: Scope) -> bool:
     client = scope.get("client")
     try:
@@ -50,18 +73,6 @@ def _is_loopback(scope: Scope) -> bool:
 
 
 def _calls_itself(headers: Mapping[str, str]) -> bool:
-    """A page from anywhere can have a browser here call this machine, by its address or a name that points to it; a proxy here calls for
-    others, and says so in one of these headers."""
-    if any(name in headers for name in _OF_PROXIES):
-        return False
-    hosts = [headers.get("host", "")]
-    if "origin" in headers:
-        hosts.append(headers["origin"].partition("://")[2])
-    return all(_host_name(host) in _LOCAL_NAMES for host in hosts)
-
-
-def _host_name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """By a name of loopback: one that the owner gave leads to a proxy here, which calls for others and mostly says so in a header."""
+    called = host_name(headers.get("host", ""))
+    return called is not None and called.name in LOOPBACK_NAMES and not any(name in headers for name in _OF_PROXIES)

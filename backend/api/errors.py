@@ -37,6 +37,7 @@ CODES: Mapping[str, Kind] = _table(
     Kind("missing_api_key", 401, "authentication_error", "this host asks for its token and none came"),
     Kind("invalid_api_key", 401, "authentication_error", "the token is wrong"),
     Kind("api_closed", 403, _MAY, "no token is set on this host, and without one only programs on its own machine may call"),
+    Kind("host_refused", 403, _MAY, "this host does not answer to the name it was called by, or not to the web page that called"),
     Kind("not_found", 404, _ASKED, "no such path, or embeddings, which there are none of"),
     Kind("method_not_allowed", 405, _ASKED, "the path does not take this method; the `allow` header has those that it takes"),
     Kind("body_too_large", 413, _ASKED, "the body is larger than this host takes"),

@@ -74,12 +74,13 @@ class Comparing:
                     for path, wanted, pane in zip(paths, questions, panes, strict=True)
                 )
             )
+            self.chat.admit(owner, access, answers=len(panes))
             stored = asyncio.ensure_future(self.store.save(owner, asked))
             runs = []
             for pane, path, wanted, (request, provider) in zip(panes, paths, questions, ready, strict=True):
                 at = Start(
                     pane.conversation_id, path[-1].id if path else None, wanted[0],
-                    new_chat=not pane.asked, answer_id=new_id(), after=asyncio.shield(stored),
+                    new_chat=not pane.asked, answer_id=new_id(), after=asyncio.shield(stored), address=access.address,
                 )  # fmt: skip
                 runs.append(self._start(owner, asked.id, at, request, provider, pane.choices))
                 self._then(owner, access, asked.id, pane, runs[-1], wanted[1:])
@@ -99,9 +100,9 @@ class Comparing:
             above, later = path[: answers[-1]], path[answers[-1] + 1 :]
             request, provider = await self._ready(owner, access, messages_of(above), pane)
             await self.store.save(owner, comparison)
-            run = self._start(
-                owner, comparison.id, Start(pane.conversation_id, above[-1].id, answer_id=new_id()), request, provider, pane.choices
-            )
+            self.chat.admit(owner, access)
+            at = Start(pane.conversation_id, above[-1].id, answer_id=new_id(), address=access.address)
+            run = self._start(owner, comparison.id, at, request, provider, pane.choices)
             self._then(owner, access, comparison.id, pane, run, [node.content for node in later if node.role == "user"])
             return run
 
@@ -118,7 +119,11 @@ class Comparing:
             path = known[pane.conversation_id].path if pane.asked else ()
             request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", questions[0])], pane)
             await self.store.save(owner, comparison.put(place, pane))
-            at = Start(pane.conversation_id, path[-1].id if path else None, questions[0], new_chat=not pane.asked, answer_id=new_id())
+            self.chat.admit(owner, access)
+            at = Start(
+                pane.conversation_id, path[-1].id if path else None, questions[0],
+                new_chat=not pane.asked, answer_id=new_id(), address=access.address,
+            )  # fmt: skip
             run = self._start(owner, comparison.id, at, request, provider, pane.choices)
             self._then(owner, access, comparison.id, pane, run, questions[1:])
             return comparison.put(place, replace(pane, asked=True)), run
@@ -231,7 +236,7 @@ class Comparing:
                 while (parent_id := path[0].parent_id) is not None:
                     path.insert(0, nodes[parent_id])
                 request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", question)], pane, counted=False)
-                at = Start(pane.conversation_id, path[-1].id, question, answer_id=new_id())
+                at = Start(pane.conversation_id, path[-1].id, question, answer_id=new_id(), address=access.address)
                 return [self._start(owner, comparison_id, at, request, provider, pane.choices)]
 
             return ask

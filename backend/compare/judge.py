@@ -20,13 +20,14 @@ from backend.choices import Choices
 from backend.compare.runner import FOR_A_PERSON
 from backend.compare.votes import BAD, TIE, Contestant, Vote, VoteStore, subject_of
 from backend.engines import Access
-from backend.errors import BackendError, ProtocolError
+from backend.errors import BackendError, BadInput, ProtocolError
 from backend.run import Run
 from backend.types import Message
 
 log = logging.getLogger(__name__)
 
 Verdict = Literal["first", "second", "tie", "bad"]
+MAX_JUDGES_PER_ADDRESS = 4  # at work at once, of all visitors of a public host behind one address
 MOST_ANSWER_CHARS = 20_000  # of each answer: beyond that a judge reads no better and costs more
 _VERDICT = re.compile(r'"verdict"\s*:\s*"(first|second|tie|bad)"\s*(?=[,}]|\Z)', re.IGNORECASE)
 _MARK = re.compile(r"<(?=\s*/?\s*(?:first|second|question)(?:\s[^<>]*)?/?>)", re.IGNORECASE)
@@ -120,6 +121,7 @@ class Judging:
     failed: list[BackendError] = field(default_factory=list)
     over: bool = False
     version: int = 0
+    address: str = ""
 
     @property
     def refused(self) -> bool:
@@ -145,7 +147,10 @@ class ModelJudge:
         async with self._changing[owner]:
             await self.chat.prepare(access, owner, [Message("user", "test")], choices, counted=False)
             await self.stop(owner)
-            state = self._states[owner] = Judging(len(pairs), choices.model)
+            at_work = [state for state in self._states.values() if not state.over and state.address == access.address]
+            if access.address and len(at_work) >= MAX_JUDGES_PER_ADDRESS:
+                raise BadInput("Too many answers are being judged for your network at once.", hint="Wait for one judge to end.")
+            state = self._states[owner] = Judging(len(pairs), choices.model, address=access.address)
             self._tasks[owner] = asyncio.create_task(self._run(owner, access, choices, rubric, pairs, state), name="judge")
             return state
 

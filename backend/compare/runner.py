@@ -38,6 +38,7 @@ from backend.types import ChatRequest, Message
 log = logging.getLogger(__name__)
 
 AT_ONCE = 3  # answers of one lane at a time, where no machine of ours is behind it
+MAX_BATCHES_PER_ADDRESS = 4  # at work at once, of all visitors of a public host behind one address
 MOST_ANSWERS_PUBLIC = 400  # of one batch on a public host
 HERE = "local:"
 FOR_A_PERSON = (AuthError, ConfigError, QuotaExhausted, UnknownModel, ModelLoadError, ModelTooLarge)
@@ -76,6 +77,7 @@ class _Start:
     """One start of one batch."""
 
     owner: str
+    address: str
     task: asyncio.Task[None]
     progress: Progress
 
@@ -93,7 +95,7 @@ class BatchRunner:
     async def begin(self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt]) -> None:
         """Stores a new batch and starts it. Raises `BadInput` where a public host has had enough."""
         async with self._changing[owner]:
-            self._check(owner, batch)
+            self._check(owner, access, batch)
             await self.store.create(owner, batch, prompts)
             await self._resume(owner, access, batch.id)
 
@@ -147,7 +149,7 @@ class BatchRunner:
         if self.runs(batch_id):
             return
         batch = await self.store.load(owner, batch_id)
-        self._check(owner, batch)
+        self._check(owner, access, batch)
         await self._saved(batch_id)
         progress = await self._stored(owner, batch)
         progress.done_before = progress.ended
@@ -155,7 +157,7 @@ class BatchRunner:
         known = set(await self.store.states(owner, batch_id))
         await self.store.set_state(owner, batch_id, "running")
         run = self._run(owner, access, batch, prompts, known, progress)
-        self._starts[batch_id] = _Start(owner, asyncio.create_task(run, name=f"batch {batch_id}"), progress)
+        self._starts[batch_id] = _Start(owner, access.address, asyncio.create_task(run, name=f"batch {batch_id}"), progress)
 
     async def _pause(self, owner: str, batch_id: str) -> None:
         batch = await self.store.load(owner, batch_id)
@@ -177,7 +179,8 @@ class BatchRunner:
             (found.done if status == "done" else found.failed)[lane] = number
         return found
 
-    def _check(self, owner: str, batch: Batch) -> None:
+    def _check(self, owner: str, access: Access, batch: Batch) -> None:
+        self.chat.admit(owner, access, answers=0)
         if not self.chat.settings.public:
             return
         if batch.total > MOST_ANSWERS_PUBLIC:
@@ -185,8 +188,11 @@ class BatchRunner:
                 f"{batch.total} answers are more than this public page runs at once ({MOST_ANSWERS_PUBLIC}).",
                 hint="Run the app on your own machine for larger sets.",
             )
-        if any(other != batch.id and start.owner == owner and self.runs(other) for other, start in self._starts.items()):
+        others = [start for other, start in self._starts.items() if other != batch.id and self.runs(other)]
+        if any(start.owner == owner for start in others):
             raise BadInput("Another run of yours is still going.", hint="Pause it first, or wait.")
+        if access.address and sum(start.address == access.address for start in others) >= MAX_BATCHES_PER_ADDRESS:
+            raise BadInput("Too many runs are going for your network at once.", hint="Wait for one of them to end.")
 
     async def _run(
         self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt], known: set[tuple[int, int]], progress: Progress

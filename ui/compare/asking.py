@@ -32,7 +32,9 @@ class Asking:
         """One question to all panes, each answered in its own time."""
         try:
             comparing = await self.tab.backend.side_by_side()
-            asked, runs = await comparing.send(self.tab.owner(request), session.access, self.tab.open(session), prompt or "")
+            asked, runs = await comparing.send(
+                self.tab.owner(request), self.tab.access(session, request), self.tab.open(session), prompt or ""
+            )
         except BackendError as error:
             yield {self.parts.live: refused(error)}
             return
@@ -125,9 +127,9 @@ class Asking:
         run: Run | None = None
         match op:
             case "again":
-                run = await comparing.again(owner, session.access, comparison, place, data.get("id") and str(data["id"]))
+                run = await comparing.again(owner, self.tab.access(session, request), comparison, place, data.get("id") and str(data["id"]))
             case "catch-up":
-                session.side_by_side.comparison, run = await comparing.catch_up(owner, session.access, comparison, place)
+                session.side_by_side.comparison, run = await comparing.catch_up(owner, self.tab.access(session, request), comparison, place)
             case "select":
                 await comparing.select(owner, comparison, place, str(data.get("id")))
         if run is not None and (failure := await run.storage_failure()) is not None:

@@ -67,9 +67,9 @@ class Background:
             case "pause":
                 await runner.pause(owner, batch_id)
             case "resume":
-                await runner.resume(owner, session.access, batch_id)
+                await runner.resume(owner, self.tab.access(session, request), batch_id)
             case "again":
-                await runner.again(owner, session.access, batch_id)
+                await runner.again(owner, self.tab.access(session, request), batch_id)
             case "delete":
                 await runner.delete(owner, batch_id)
 

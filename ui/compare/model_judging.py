@@ -38,7 +38,7 @@ class ModelJudging:
                 raise BadInput(W.judge_model_nothing, hint=W.judge_model_nothing_hint)
             choices = await self.tab.recommended(model, session, temperature=0.0)
             judge = await self.tab.backend.model_judge()
-            await judge.start(owner, session.access, choices, rubric or "", pairs)
+            await judge.start(owner, self.tab.access(session, request), choices, rubric or "", pairs)
         except BackendError as error:
             yield error_card(error.message, error.hint, (), elem_id=None)
             return

@@ -99,7 +99,7 @@ class Sets:
                 raise BadInput(W.blind_no_run, hint="")
             lanes = tuple(BatchLane(pane.choices) for pane in self.tab.open(session).panes)
             batch = Batch("set", found.title, lanes, len(found.prompts), spec={"problems": list(found.problems)})
-            await (await self.background.runner()).begin(self.tab.owner(request), session.access, batch, found.prompts)
+            await (await self.background.runner()).begin(self.tab.owner(request), self.tab.access(session, request), batch, found.prompts)
         except BackendError as error:
             return {self.parts.note: error_card(error.message, error.hint, (), elem_id=None)}
         session.side_by_side.prompts = None

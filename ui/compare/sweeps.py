@@ -65,7 +65,7 @@ class Sweeps:
             title = f"{' '.join((prompt or '').split())[:60]} · {lanes[0].choices.model.partition(':')[2]}"
             batch = Batch("sweep", title, lanes, 1)
             runner = await self.background.runner()
-            await runner.begin(self.tab.owner(request), session.access, batch, [Prompt(prompt or "")])
+            await runner.begin(self.tab.owner(request), self.tab.access(session, request), batch, [Prompt(prompt or "")])
         except BackendError as error:
             return {self.parts.plan: error_card(error.message, error.hint, (), elem_id=None)}
         session.side_by_side.batches["sweep"] = batch.id

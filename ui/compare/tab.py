@@ -10,6 +10,7 @@ import gradio as gr
 
 from backend import (
     MOST_PANES,
+    Access,
     Backend,
     BackendError,
     Capabilities,
@@ -72,6 +73,9 @@ class CompareTab:
 
     def owner(self, request: gr.Request) -> str:
         return self.chat.owner(request)
+
+    def access(self, session: Session, request: gr.Request) -> Access:
+        return self.chat.access(session, request)
 
     # ---- the open comparison
     def open(self, session: Session) -> Comparison:

@@ -1,0 +1,153 @@
+"""Files that visitors upload: so many and so large at once, and gone when the visitor is.
+
+gradio takes any number of files from anybody, keeps each for a day, and stores equal contents once for all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.formparsers import MultiPartException
+
+from ui.bodies import UPLOAD_PATH, refuse
+
+log = logging.getLogger(__name__)
+
+MAX_FILES = 64  # of one visitor of a public host at once; what was sent is in the database, and no file any more
+MAX_BYTES = 64 * 2**20
+LEFT_GRACE_S = 60.0  # a page that is reloaded is back sooner
+TOO_MUCH = (  # gradio answers 413 to an exception with the words "maximum allowed size", else 400
+    f"A visitor may have {MAX_FILES} files here at once, of {MAX_BYTES >> 20} MB together, which is the maximum allowed size. "
+    "Send those that are attached first."
+)
+_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,200})')
+
+
+class UploadedFiles:
+    """Which visitor has uploaded what. A file goes with the last visitor who has it."""
+
+    def __init__(self, *, bounded: bool, left_grace_s: float = LEFT_GRACE_S) -> None:
+        self._bounded, self._left_grace_s = bounded, left_grace_s
+        self._files: dict[str, dict[Path, int]] = {}
+        self._coming: dict[str, tuple[int, int]] = {}  # files and bytes of uploads under way
+        self._pages: dict[str, int] = {}
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
+
+    def room(self, owner: str) -> tuple[float, float]:
+        """How many more files and bytes this visitor may bring."""
+        if not self._bounded:
+            return float("inf"), float("inf")
+        held, (files, size) = self._files.get(owner, {}), self._coming.get(owner, (0, 0))
+        return MAX_FILES - len(held) - files, MAX_BYTES - sum(held.values()) - size
+
+    def coming(self, owner: str, files: int, size_bytes: int) -> None:
+        """Counts what is under way; negative numbers take it back."""
+        before = self._coming.get(owner, (0, 0))
+        now = (before[0] + files, before[1] + size_bytes)
+        self._coming[owner] = now
+        if now == (0, 0):
+            del self._coming[owner]
+
+    def keep(self, owner: str, paths: list[Path]) -> None:
+        held = self._files.setdefault(owner, {})
+        for path in paths:
+            held[path] = path.stat().st_size if path.is_file() else 0
+        if not self._pages.get(owner):
+            self._begin_leaving(owner)  # no page of theirs is open: it may never be
+
+    def arrive(self, owner: str) -> None:
+        """A page of this visitor has opened."""
+        self._pages[owner] = self._pages.get(owner, 0) + 1
+        if (timer := self._leaving.pop(owner, None)) is not None:
+            timer.cancel()
+
+    def leave(self, owner: str) -> None:
+        """One has closed. With the last one the files go, after a grace."""
+        self._pages[owner] = self._pages.get(owner, 1) - 1
+        if self._pages[owner] <= 0:
+            del self._pages[owner]
+            if owner in self._files:
+                self._begin_leaving(owner)
+
+    def _begin_leaving(self, owner: str) -> None:
+        if owner not in self._leaving:
+            self._leaving[owner] = asyncio.get_running_loop().call_later(self._left_grace_s, self.forget, owner)
+
+    def forget(self, owner: str) -> None:
+        self._leaving.pop(owner, None)
+        gone = self._files.pop(owner, {})
+        shared = {path for held in self._files.values() for path in held}
+        for path in gone.keys() - shared:
+            try:
+                path.unlink(missing_ok=True)
+                path.parent.rmdir()
+            except OSError as error:  # another file lies beside it, or the disk fails: gradio deletes it within a day
+                log.debug("an uploaded file stays for now: %s", error.strerror)
+
+
+class BoundedUploads:
+    """ASGI middleware before the page: counts what comes while it comes. `owner_of` tells the visitor from the request's headers,
+    `None` for one who has not opened the page."""
+
+    def __init__(self, app: Any, *, files: UploadedFiles, owner_of: Callable[[Any], str | None]) -> None:
+        self._app, self._files, self._owner_of = app, files, owner_of
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(UPLOAD_PATH):
+            return await self._app(scope, receive, send)
+        owner = self._owner_of(scope)
+        if owner is None:
+            return await refuse(send, 403, "Open the page first: files are taken from its visitors only.")
+        boundary = _BOUNDARY.search(dict(scope["headers"]).get(b"content-type", b""))
+        if boundary is None:
+            return await refuse(send, 415, "Files are sent as multipart/form-data.")
+        upload = _Upload(self._files, owner, b"--" + boundary[1], receive)
+        # unpacked, so that the answer can be read here
+        plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        try:
+            await self._app({**scope, "headers": plain}, upload.receive, upload.hold)
+        finally:
+            upload.end()
+        for message in upload.answer:
+            await send(message)
+
+
+class _Upload:
+    """One request. Its answer is held until it is known which files it has made."""
+
+    def __init__(self, files: UploadedFiles, owner: str, boundary: bytes, receive: Any) -> None:
+        self._files, self._owner, self._boundary, self._receive = files, owner, boundary, receive
+        self._tail = b""
+        self._boundaries = self._parts = self._bytes = 0
+        self.answer: list[Any] = []
+
+    async def receive(self) -> Any:
+        message = await self._receive()
+        if message["type"] != "http.request":  # gradio deletes what it has stored for this exception, and for no other
+            raise MultiPartException("The upload was broken off.")
+        piece = message.get("body", b"")
+        seen = self._tail + piece
+        self._tail = seen[1 - len(self._boundary) :]
+        self._boundaries += seen.count(self._boundary)
+        parts = max(0, self._boundaries - 1) - self._parts  # there is one boundary more than there are parts
+        files_left, bytes_left = self._files.room(self._owner)
+        if parts > files_left or len(piece) > bytes_left:
+            raise MultiPartException(TOO_MUCH)
+        self._files.coming(self._owner, parts, len(piece))
+        self._parts, self._bytes = self._parts + parts, self._bytes + len(piece)
+        return message
+
+    async def hold(self, message: Any) -> None:
+        self.answer.append(message)
+
+    def end(self) -> None:
+        self._files.coming(self._owner, -self._parts, -self._bytes)
+        if self.answer and self.answer[0].get("status") == 200:
+            body = b"".join(message.get("body", b"") for message in self.answer)
+            self._files.keep(self._owner, [Path(path) for path in json.loads(body)])
