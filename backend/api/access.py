@@ -23,7 +23,7 @@ def check_access(scope: Scope, headers: Mapping[str, str], token: SecretStr | No
     elif public or not _is_loopback(scope) or scope.get("http_version") == "1.0":
         raise ApiError("api_closed", "This host answers its API with a token only, and none is set. Its owner sets PLAYGROUND_API_TOKEN.")
     elif not _calls_itself(headers):
-        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call.")
+        raise ApiError("api_closed", "Without PLAYGROUND_API_TOKEN only programs on this machine may call, not web pages.")
 
 
 def _check_token(given: str, token: str) -> None:
@@ -73,6 +73,11 @@ def _is_loopback(scope: Scope) -> bool:
 
 
 def _calls_itself(headers: Mapping[str, str]) -> bool:
-    """By a name of loopback: one that the owner gave leads to a proxy here, which calls for others and mostly says so in a header."""
-    called = host_name(headers.get("host", ""))
-    return called is not None and called.name in LOOPBACK_NAMES and not any(name in headers for name in _OF_PROXIES)
+    """By a name of loopback, and not for a page of another: a name that the owner gave leads to a proxy here, which calls for others
+    and mostly says so in a header."""
+    if any(name in headers for name in _OF_PROXIES):
+        return False
+    called = [host_name(headers.get("host", ""))]
+    if "origin" in headers:
+        called.append(host_name(headers["origin"].partition("://")[2]))
+    return all(each is not None and each.name in LOOPBACK_NAMES for each in called)

@@ -1,4 +1,4 @@
-"""Whose chats a request may see, which view a tab shows, and the headers of every answer."""
+"""Whose chats a request may see, which view a tab shows, the headers of every answer, and who is there."""
 
 from __future__ import annotations
 
@@ -7,31 +7,64 @@ from types import SimpleNamespace
 
 import pytest
 
-from ui.visitor import COOKIE, LOCAL_OWNER, PageHeaders, Session, Views, owner_of
+from ui.visitor import COOKIE, LOCAL_OWNER, PageHeaders, Session, Views, Visitors
 
 TOKEN = "t" * 43
+KEY = b"k" * 32
 
 
-def request(**cookies: str) -> SimpleNamespace:
-    return SimpleNamespace(session_hash="abc", cookies=cookies)
+def visitors(*, public: bool = True, key: bytes = KEY, proxies: int | None = None) -> Visitors:
+    return Visitors(key, public=public, proxies=proxies)
+
+
+def request(cookie: str | None = None, *, client: str = "203.0.113.5", **headers: str) -> SimpleNamespace:
+    """As gradio hands it to handlers."""
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "client": (client, 1), "headers": raw}
+    cookies = {} if cookie is None else {COOKIE: cookie}
+    return SimpleNamespace(session_hash="abc", cookies=cookies, request=SimpleNamespace(scope=scope))
 
 
 # ---------------------------------------------------------------- owners
 def test_everyone_on_a_private_host_is_its_owner():
-    assert owner_of(request(), public=False) == owner_of(request(**{COOKIE: TOKEN}), public=False) == LOCAL_OWNER
+    private = visitors(public=False)
+    assert private.owner(request()) == private.owner(request(TOKEN)) == LOCAL_OWNER
 
 
-def test_a_browser_of_a_public_host_is_known_by_its_cookie():
-    assert owner_of(request(**{COOKIE: TOKEN}), public=True) == f"visitor:{TOKEN}"
+def test_a_browser_of_a_public_host_is_known_by_the_cookie_that_the_host_signed():
+    known = visitors()
+    assert known.owner(request(known.signed(TOKEN))) == f"visitor:{TOKEN}"
 
 
-@pytest.mark.parametrize("cookie", ["", "short", "x" * 65, "../" + "x" * 40, "a" * 40 + "\n", "local", "visitor:" + TOKEN])
-def test_a_cookie_that_is_none_of_ours_gives_this_tab_only(cookie):
-    assert owner_of(request(**{COOKIE: cookie}), public=True) == "session:abc"
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "", "short", TOKEN, f"{TOKEN}.", f"{TOKEN}.{'0' * 64}", "../" + "x" * 40, "a" * 40 + "\n", "local", "visitor:" + TOKEN, ".", "..",
+        visitors(key=b"x" * 32).signed(TOKEN), visitors().signed(TOKEN)[:-1], visitors().signed(TOKEN) + "0", f"{TOKEN}.é",
+        "u" + visitors().signed(TOKEN)[1:],
+    ],
+)  # fmt: skip
+def test_a_cookie_that_this_host_did_not_sign_gives_nobodys_chats(cookie):
+    assert visitors().owner(request(cookie)) == "session:abc"
+    assert visitors().known(cookie) is None
 
 
 def test_no_visitor_is_ever_the_owner_of_the_machine():
-    assert owner_of(request(), public=True) != LOCAL_OWNER
+    assert visitors().owner(request()) != LOCAL_OWNER
+
+
+def test_a_visitors_access_holds_where_they_ask_from_on_a_public_host_only():
+    session = Session()
+    assert visitors().access(session, request()).address == "203.0.113.5"
+    assert visitors(public=False).access(session, request()).address == ""
+    assert session.access.address == ""  # what is kept for the tab holds none: the next request may come from elsewhere
+
+
+def test_the_address_is_what_the_nearest_proxy_saw_and_not_what_the_caller_wrote():
+    forged = request(client="10.0.0.2", x_forwarded_for="198.51.100.1, 203.0.113.9")
+    assert visitors().access(Session(), forged).address == "203.0.113.9"
+    assert visitors(proxies=0).access(Session(), forged).address == "10.0.0.2"
+    assert visitors(proxies=2).access(Session(), forged).address == "198.51.100.1"
 
 
 # ---------------------------------------------------------------- views
@@ -62,16 +95,35 @@ def test_sessions_do_not_share_what_was_typed_in():
 
 
 # ---------------------------------------------------------------- headers
+class There:
+    """What is told of pages that open and close."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def arrive(self, who: str) -> None:
+        self.told.append(f"+{who}")
+
+    def leave(self, who: str) -> None:
+        self.told.append(f"-{who}")
+
+
 class Page:
     """The middleware around an app that answers 200 with one header; `seen` are the owners that it told of."""
 
-    def __init__(self, *, public: bool) -> None:
+    def __init__(self, *, public: bool, fails: bool = False) -> None:
         self.seen: list[str] = []
-        self.asked = 0
-        self.middleware = PageHeaders(self._app, public=public, on_page=self.seen.append)
+        self.asked, self.fails = 0, fails
+        self.visitors, self.sessions, self.owners = visitors(public=public), There(), There()
+        self.middleware = PageHeaders(
+            self._app, visitors=self.visitors, on_page=self.seen.append, sessions=self.sessions, owners=self.owners
+        )
 
     async def _app(self, scope, receive, send) -> None:
         self.asked += 1
+        if self.fails:
+            assert self.sessions.told == ["+h"]
+            raise ConnectionResetError
         await send({"type": "http.response.start", "status": 200, "headers": [(b"x-own", b"kept")]})
         await send({"type": "http.response.body", "body": b"hello"})
 
@@ -105,22 +157,29 @@ async def test_every_answer_carries_the_policy_and_its_own_headers(path, public)
 async def test_a_new_visitor_of_a_public_host_gets_a_cookie_that_scripts_cannot_read():
     page = Page(public=True)
     (cookie,) = cookies((await page.get())[1])
-    token = re.match(rf"{COOKIE}=([A-Za-z0-9_-]+);", cookie)[1]
+    value = re.match(rf"{COOKIE}=([A-Za-z0-9_-]+\.[0-9a-f]+);", cookie)[1]
     assert "HttpOnly" in cookie and "Path=/" in cookie and "SameSite=Lax" in cookie and "Secure" not in cookie
-    assert page.seen == [f"visitor:{token}"] == [owner_of(request(**{COOKIE: token}), public=True)]
+    assert page.seen == [page.visitors.owner(request(value))] == [f"visitor:{value.partition('.')[0]}"]
 
 
 async def test_a_visitor_who_has_the_cookie_gets_no_other():
     page = Page(public=True)
-    _, headers = await page.get(cookie=f"a=b; {COOKIE}={TOKEN}; c=d")
+    _, headers = await page.get(cookie=f"a=b; {COOKIE}={page.visitors.signed(TOKEN)}; c=d")
     assert cookies(headers) == [] and page.seen == [f"visitor:{TOKEN}"]
+
+
+@pytest.mark.parametrize("signature", ["", "." + "0" * 64, "." + visitors(key=b"x" * 32).signed(TOKEN).partition(".")[2]])
+async def test_a_cookie_of_before_or_of_another_key_is_signed_anew_and_leads_to_the_same_chats(signature):
+    page = Page(public=True)
+    (cookie,) = cookies((await page.get(cookie=f"{COOKIE}={TOKEN}{signature}"))[1])
+    assert cookie.startswith(f"{COOKIE}={page.visitors.signed(TOKEN)};") and page.seen == [f"visitor:{TOKEN}"]
 
 
 @pytest.mark.parametrize("value", ["x", "", "visitor", "a" * 70, '"' + "a" * 40 + "<" + '"'])
 async def test_a_cookie_that_is_none_of_ours_is_replaced(value):
     page = Page(public=True)
     (cookie,) = cookies((await page.get(cookie=f"{COOKIE}={value}"))[1])
-    assert value == "" or f"{COOKIE}={value};" not in cookie
+    assert value == "" or f"{COOKIE}={value}" not in cookie
 
 
 async def test_two_visitors_get_two_tokens():
@@ -147,8 +206,14 @@ async def test_only_the_page_itself_counts_as_a_load():
     assert page.seen == []
 
 
-@pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/gradio_api/monitoring/x"])
-async def test_gradios_monitoring_is_not_reachable(path):
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/monitoring", "/monitoring/summary", "/gradio_api/monitoring/x", "/gradio_api/deep_link", "/gradio_api/process_recording",
+        "/gradio_api/stream/x", "/gradio_api/vibe-edit", "/gradio_api/run-history/connect", "/gradio_api/proxy=http://x/",
+    ],
+)  # fmt: skip
+async def test_what_gradio_serves_beside_the_page_is_not_reachable(path):
     page = Page(public=False)
     status, _ = await page.get(path)
     assert status == 404 and page.asked == 0
@@ -158,3 +223,17 @@ async def test_what_is_no_http_request_passes_untouched():
     page = Page(public=True)
     _, headers = await page.get(kind="lifespan")
     assert headers == [("x-own", "kept")] and page.seen == []
+
+
+# ---------------------------------------------------------------- presence
+async def test_a_page_is_there_as_long_as_its_heartbeat():
+    page = Page(public=True)
+    await page.get("/gradio_api/heartbeat/h", cookie=f"{COOKIE}={page.visitors.signed(TOKEN)}")
+    assert page.sessions.told == ["+h", "-h"] and page.owners.told == [f"+visitor:{TOKEN}", f"-visitor:{TOKEN}"]
+
+
+async def test_a_page_whose_connection_breaks_has_left_too():
+    page = Page(public=False, fails=True)
+    with pytest.raises(ConnectionResetError):
+        await page.get("/gradio_api/heartbeat/h")
+    assert page.sessions.told == ["+h", "-h"] and page.owners.told == ["+local", "-local"]
