@@ -12,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "accelerate", "bitsandbytes", "safetensors")
-LONGEST_MODULE = 300  # lines; beyond that a module wants to be two
 
 
 def modules(*folders: str) -> list[Path]:
@@ -49,9 +48,8 @@ def test_the_page_knows_only_what_the_backend_exports(path):
 
 
 @pytest.mark.parametrize("path", modules("backend", "ui"), ids=lambda p: str(p.relative_to(ROOT)))
-def test_modules_are_small_and_say_what_they_hold(path):
+def test_modules_say_what_they_hold(path):
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= LONGEST_MODULE
     assert not text.strip() or ast.get_docstring(ast.parse(text))
 
 

@@ -32,7 +32,8 @@ class Blocks(gr.Blocks):
             # an event that streams comes here again for every value: one that has begun goes on
             with self.slots.held(self._limits(given.get("request")), refuse=given.get("iterator") is None):
                 return await super().process_api(block_fn, inputs, *args, **given)
-        except gr.Error:
+        except gr.Error as error:  # a sentence for the visitor
+            error.print_exception = False
             raise
         except BackendError as error:
             raise told(error) from error

@@ -21,7 +21,7 @@ from ui.chat import ChatTab
 from ui.chats import ChatList
 from ui.layout import Page
 from ui.settings import Settings
-from ui.visitor import Session
+from ui.visitor import COOKIE, Session
 
 THINKING = "dashscope:qwen3-next-80b-a3b-thinking"
 KEY = "sk-secret-key"
@@ -45,7 +45,7 @@ def the_page() -> Page:
 
 
 class House:
-    """A backend with its page's components; `tab()` opens a tab on it."""
+    """A backend with its page's components; `tab()` opens a tab on it, on a public host of a visitor with that token in their cookie."""
 
     def __init__(self, **settings: Any) -> None:
         self.backend = Backend(load_settings(**{"demo": False, **settings}))
@@ -63,10 +63,11 @@ class House:
 class Tab:
     """`shown` is the present value of every component that something was sent to, `sent` all updates in their order."""
 
-    def __init__(self, house: House, *, cookies: dict[str, str] | None = None, chat: str | None = None, model: str = THINKING) -> None:
+    def __init__(self, house: House, *, visitor: str | None = None, chat: str | None = None, model: str = THINKING) -> None:
         self.house, self.page, self.session, self.model = house, house.page, Session(), model
         query = {"chat": chat} if chat else {}
-        self.request = SimpleNamespace(session_hash=f"tab{next(_numbers)}", cookies=cookies or {}, query_params=query)
+        cookies = {COOKIE: house.chat.visitors.signed(visitor)} if visitor else {}
+        self.request = SimpleNamespace(session_hash=f"tab{next(_numbers)}", cookies=cookies, query_params=query)
         self.request.request = SimpleNamespace(scope={"client": ("127.0.0.1", 5), "headers": [(b"host", b"127.0.0.1:7860")]})
         self.values = {component: component.value for component in self.page.panel.components()}
         self.shown: dict[Any, Any] = {}

@@ -12,6 +12,7 @@ import pytest
 
 from backend import BackendError
 from backend.catalogue import ASSETS
+from backend.chat import MAX_ACTIVE_RUNS_PUBLIC
 from backend.providers.replay import ReplayProvider
 from backend.recording import loads
 from backend.types import TextDelta
@@ -20,7 +21,7 @@ from tests.running_page import free_port
 from tests.ui.tab import INSTRUCT, KEY, THINKING, House, Tab, until
 from ui.live import IDLE
 from ui.text import WORDS as W
-from ui.visitor import COOKIE, LOCAL_OWNER
+from ui.visitor import LOCAL_OWNER
 
 SLOW = "[[first:0]][[think:20]][[words:2000]][[rate:100]]"
 
@@ -856,11 +857,54 @@ async def test_a_file_without_text_is_told_and_the_question_stays(house, emulato
 
 
 # ---------------------------------------------------------------- a public host
+async def test_a_browser_without_this_hosts_cookie_may_look_and_not_ask(houses, emulator):
+    tab = await houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True).tab().load()
+    assert tab.roles == ["empty"]
+    await tab.send("one")
+    assert_refused(tab, "cookie")
+    assert state(emulator)["runs"] == []
+
+
+async def test_a_visitor_has_four_answers_at_once_and_not_one_more_whatever_pages_they_open(houses, emulator):
+    house = houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True)
+    tabs = [house.tab(visitor="a" * 43) for _ in range(MAX_ACTIVE_RUNS_PUBLIC + 1)]
+    asked = [asyncio.create_task(tab.send(f"question {SLOW}")) for tab in tabs]
+    await until(lambda: len(state(emulator)["runs"]) == MAX_ACTIVE_RUNS_PUBLIC and sum(task.done() for task in asked) == 1)
+    refused = next(tab for tab, task in zip(tabs, asked, strict=True) if task.done())
+    assert_refused(refused, "Too many answers")
+    other = await house.tab(visitor="b" * 43).send("hello")
+    assert other.live["state"] == "done"
+    going = next(tab for tab in tabs if tab is not refused)
+    await going.stop()
+    again = asyncio.create_task(refused.send(f"question {SLOW}"))  # what ended was given back
+    await until(lambda: len(state(emulator)["runs"]) == MAX_ACTIVE_RUNS_PUBLIC + 2)
+    for tab in tabs:
+        await tab.stop()
+    await asyncio.wait_for(asyncio.gather(*asked, again), 20)
+
+
+async def test_an_address_has_a_limit_however_many_cookies_it_takes(houses, emulator, monkeypatch):
+    monkeypatch.setattr("backend.chat.MAX_ACTIVE_RUNS_PER_ADDRESS", 3)
+    house = houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True)
+    tabs = [house.tab(visitor=letter * 43) for letter in "abcd"]
+    asked = [asyncio.create_task(tab.send(f"question {SLOW}")) for tab in tabs[:3]]
+    await until(lambda: len(state(emulator)["runs"]) == 3)
+    assert_refused(await tabs[3].send("one more"), "your network")
+    elsewhere = house.tab(visitor="e" * 43)
+    elsewhere.request.request.scope["client"] = ("203.0.113.5", 1)
+    assert (await elsewhere.send("hello")).live["state"] == "done"
+    await tabs[0].stop()
+    assert (await tabs[3].send("now")).live["state"] == "done"
+    for tab in tabs:
+        await tab.stop()
+    await asyncio.wait_for(asyncio.gather(*asked), 20)
+
+
 async def test_two_visitors_of_a_public_host_do_not_see_each_others_chats(houses, emulator):
     house = houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True)
-    mine = await house.tab(cookies={COOKIE: "a" * 43}).send("my secret question")
+    mine = await house.tab(visitor="a" * 43).send("my secret question")
     chat, node = mine.session.conversation_id, mine.last["id"]
-    other = await house.tab(cookies={COOKIE: "b" * 43}, chat=chat).load()
+    other = await house.tab(visitor="b" * 43, chat=chat).load()
     assert other.titles == [] and other.roles == ["empty"] and other.session.conversation_id is None
     other.session.conversation_id = chat
     for op in ("edit", "regenerate", "select", "delete", "record"):
@@ -874,7 +918,7 @@ async def test_two_visitors_of_a_public_host_do_not_see_each_others_chats(houses
     assert "secret" not in str(other.sent)
     assert await house.chat.trace(node, mine.request)
     assert len((await conversation(mine)).nodes) == 2
-    again = await house.tab(cookies={COOKIE: "a" * 43}, chat=chat).load()
+    again = await house.tab(visitor="a" * 43, chat=chat).load()
     assert again.titles == ["my secret question"] and again.roles == ["user", "assistant"]
 
 
@@ -882,11 +926,11 @@ async def test_a_stranger_cannot_stop_anothers_answer(houses, emulator):
     house = houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True)
 
     async def stranger_stops(tab: Tab) -> None:
-        other = house.tab(cookies={COOKIE: "b" * 43})
+        other = house.tab(visitor="b" * 43)
         other.session.conversation_id = tab.session.conversation_id
         await other.stop()
 
-    mine = await house.tab(cookies={COOKIE: "a" * 43}).send("hello [[words:50]][[rate:200]]", on_update=stranger_stops)
+    mine = await house.tab(visitor="a" * 43).send("hello [[words:50]][[rate:200]]", on_update=stranger_stops)
     assert mine.live["state"] == "done"
 
 

@@ -1,0 +1,151 @@
+"""Events of the page: what goes wrong in them is a sentence and a line, and one visitor has so many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+
+from backend import BadInput, Slots
+from tests.ui.tab import until
+from ui.events import MAX_EVENTS_PER_ADDRESS, MAX_EVENTS_PER_VISITOR, Blocks
+from ui.visitor import COOKIE, Visitors
+
+
+class House:
+    """A page of one event whose handler is given. Visitors are known by a letter."""
+
+    def __init__(self, handler, *, public: bool = True) -> None:
+        with Blocks() as self.demo:
+            box = gr.Number()
+            box.change(handler, box, box)
+        self.demo.visitors, self.demo.slots = Visitors(b"k" * 32, public=public), Slots("Too many.", "Wait.")
+
+    async def event(self, letter: str = "a", *, value: object = 1, address: str = "203.0.113.5", iterator=None) -> dict:
+        cookies = {COOKIE: self.demo.visitors.signed(letter * 43)}
+        scope = {"type": "http", "client": (address, 1), "headers": []}
+        request = gr.Request(SimpleNamespace(scope=scope, cookies=cookies), session_hash="s")
+        return await self.demo.process_api(self.demo.fns[0], [value], request=request, iterator=iterator)
+
+
+def fails(error: Exception):
+    def handler(value):
+        raise error
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("no\nsuch\x1bturn"), RecursionError(), ValueError("x" * 5000), AttributeError("'list' object has no attribute 'get'")],
+)
+async def test_what_nobody_foresaw_is_one_line_in_the_log_and_a_sentence_on_the_page(error, caplog):
+    with pytest.raises(gr.Error) as shown:
+        await House(fails(error)).event()
+    assert shown.value.print_exception is False and "Reload the page" in shown.value.message
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage() and len(record.getMessage()) < 300 and record.exc_info is None
+    assert type(error).__name__ in record.getMessage()
+
+
+@pytest.mark.parametrize("value", ["x", [1], {"a": 1}])
+async def test_so_is_what_no_page_sends(value, caplog):
+    with pytest.raises(gr.Error) as shown:
+        await House(lambda number: number + 1).event(value=value)
+    assert shown.value.print_exception is False and len(caplog.records) == 1
+
+
+async def test_an_error_of_the_backend_is_its_own_sentence(caplog):
+    with pytest.raises(gr.Error) as shown:
+        await House(fails(BadInput("No such chat.", hint="Reload."))).event()
+    assert shown.value.message == "No such chat. Reload." and shown.value.print_exception is False and not caplog.records
+
+
+async def test_a_sentence_for_the_visitor_prints_no_traceback():
+    with pytest.raises(gr.Error) as shown:
+        await House(fails(gr.Error("Give it a name first."))).event()
+    assert shown.value.message == "Give it a name first." and shown.value.print_exception is False
+
+
+# ---- how many
+class Waiting:
+    """A handler that waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.going, self.go = 0, asyncio.Event()
+
+    async def __call__(self, value):
+        self.going += 1
+        await self.go.wait()
+        return value
+
+
+def waiting() -> tuple[Waiting, House]:
+    state = Waiting()
+
+    async def handler(value):
+        return await state(value)
+
+    return state, House(handler)
+
+
+async def test_a_visitor_has_so_many_events_at_once_and_not_one_more():
+    state, house = waiting()
+    going = [asyncio.create_task(house.event()) for _ in range(MAX_EVENTS_PER_VISITOR)]
+    await until(lambda: state.going == MAX_EVENTS_PER_VISITOR)
+    with pytest.raises(gr.Error, match="Too many"):
+        await house.event()
+    other = asyncio.create_task(house.event("b"))
+    await until(lambda: state.going == MAX_EVENTS_PER_VISITOR + 1)
+    state.go.set()
+    await asyncio.gather(*going, other)
+    assert (await house.event())["data"] == [1]  # all were given back
+
+
+async def test_an_address_has_so_many_however_many_cookies_it_takes():
+    state, house = waiting()
+    letters = "abcdefgh"
+    going = [asyncio.create_task(house.event(letters[n % len(letters)])) for n in range(MAX_EVENTS_PER_ADDRESS)]
+    await until(lambda: state.going == MAX_EVENTS_PER_ADDRESS)
+    with pytest.raises(gr.Error, match="Too many"):
+        await house.event("z")
+    elsewhere = asyncio.create_task(house.event("z", address="203.0.113.6"))
+    await until(lambda: state.going == MAX_EVENTS_PER_ADDRESS + 1)
+    state.go.set()
+    await asyncio.gather(*going, elsewhere)
+
+
+async def test_an_event_that_was_cancelled_gives_its_place_back():
+    state, house = waiting()
+    going = [asyncio.create_task(house.event()) for _ in range(MAX_EVENTS_PER_VISITOR)]
+    await until(lambda: state.going == MAX_EVENTS_PER_VISITOR)
+    for task in going:
+        task.cancel()
+    await asyncio.gather(*going, return_exceptions=True)
+    state.go.set()
+    assert (await house.event())["data"] == [1]
+
+
+async def test_an_answer_that_is_followed_goes_on_where_new_events_are_refused():
+    async def handler(value):
+        yield value
+        yield value + 1
+
+    house = House(handler)
+    first = await house.event()
+    with house.demo.slots.held({("visitor", "visitor:" + "a" * 43): 10**9}):
+        house.demo.slots._taken["visitor", "visitor:" + "a" * 43] = MAX_EVENTS_PER_VISITOR
+        with pytest.raises(gr.Error):
+            await house.event()
+        assert (await house.event(iterator=first["iterator"]))["data"] == [2]
+
+
+async def test_the_owner_of_a_machine_has_no_such_limit():
+    state, house = waiting()
+    house.demo.visitors = Visitors(b"k" * 32, public=False)
+    going = [asyncio.create_task(house.event()) for _ in range(MAX_EVENTS_PER_VISITOR + 1)]
+    await until(lambda: state.going == MAX_EVENTS_PER_VISITOR + 1)
+    state.go.set()
+    await asyncio.gather(*going)
