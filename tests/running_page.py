@@ -19,14 +19,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_page(**settings: Any) -> Iterator[tuple[str, Backend]]:
+def running_page(
+    *, host: str = "127.0.0.1", root_path: str | None = None, shared: bool = False, **settings: Any
+) -> Iterator[tuple[str, Backend]]:
     from ui.app import build, launch
 
-    backend = Backend(load_settings(**settings))
+    backend = Backend(load_settings(**settings), shared=shared)
     with ThreadPoolExecutor(1) as pool:  # Playwright's own event loop runs in the tests' thread
         choices, model, capabilities = pool.submit(asyncio.run, backend.first_choices()).result()
     demo = build(backend, choices, model, capabilities)
     try:
-        yield launch(demo, backend, host="127.0.0.1", port=free_port(), block=False).rstrip("/"), backend
+        yield launch(demo, backend, host=host, port=free_port(), root_path=root_path, block=False).rstrip("/"), backend
     finally:
         demo.close()

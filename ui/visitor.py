@@ -144,9 +144,11 @@ class PageHeaders:
         self._app, self._visitors, self._on_page = app, visitors, on_page
         self._sessions, self._owners = sessions, owners
         frames = "'self' https://huggingface.co https://*.hf.space" if visitors.public else "'self'"
+        # on a Space gradio's own script asks the hub whether the Space runs, and shows nothing where it may not ask
+        connects = "'self' https://huggingface.co" if visitors.public else "'self'"
         policy = (
             "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-            "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; form-action 'self'; "
+            f"img-src 'self' data: blob:; font-src 'self' data:; connect-src {connects}; worker-src 'self' blob:; form-action 'self'; "
             f"base-uri 'self'; object-src 'none'; frame-ancestors {frames}"
         )
         self._headers = [

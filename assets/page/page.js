@@ -3,6 +3,13 @@
   const body = () => document.body;
   const click = (id) => { const e = document.querySelector(`#${id}`); const b = e && (e.matches('button') ? e : e.querySelector('button')); if (b && !b.disabled) b.click(); return !!b; };
   const phone = () => matchMedia('(max-width: 768px)').matches;
+  // in a frame of another site a browser may deny storage; gradio's own script would then never get past "Loading"
+  try { void localStorage.length; } catch {
+    const kept = new Map();
+    const storage = { getItem: (k) => kept.get(k) ?? null, setItem: (k, v) => void kept.set(k, String(v)), removeItem: (k) => void kept.delete(k),
+      clear: () => kept.clear(), key: (n) => [...kept.keys()][n] ?? null, get length() { return kept.size; } };
+    Object.defineProperty(window, "localStorage", { value: storage });
+  }
   const store = { get: (k) => { try { return localStorage.getItem(k); } catch { return null; } }, set: (k, v) => { try { localStorage.setItem(k, v); } catch { /* private mode */ } } };
   const dark = (on) => { body().classList.toggle('dark', on); store.set('qnp-theme', on ? 'dark' : 'light'); };
   const sheet = (name) => { if (body().dataset.sheet === name || !name) delete body().dataset.sheet; else body().dataset.sheet = name; };

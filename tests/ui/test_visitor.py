@@ -148,7 +148,8 @@ async def test_every_answer_carries_the_policy_and_its_own_headers(path, public)
     _, headers = await Page(public=public).get(path)
     found = dict(headers)
     policy = {part.split()[0]: part.split()[1:] for part in found["content-security-policy"].split("; ")}
-    assert policy["default-src"] == ["'self'"] and policy["object-src"] == ["'none'"] and policy["connect-src"] == ["'self'"]
+    assert policy["default-src"] == ["'self'"] and policy["object-src"] == ["'none'"]
+    assert policy["connect-src"] == ["'self'", *(["https://huggingface.co"] if public else [])]
     assert not any("http" in source for source in policy["img-src"] + policy["script-src"])  # nothing from elsewhere
     assert ("https://huggingface.co" in policy["frame-ancestors"]) == public
     assert found["x-content-type-options"] == "nosniff" and found["referrer-policy"] == "same-origin" and found["x-own"] == "kept"
