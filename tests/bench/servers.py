@@ -71,11 +71,11 @@ def emulator(*, rate: float = 100.0, first_token_s: float = 0.2) -> Iterator[str
 
 
 @contextmanager
-def the_page(emulator_url: str) -> Iterator[str]:
+def the_page(emulator_url: str, **environment: str) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as data:
-        told = {"DASHSCOPE_BASE_URL": emulator_url, "DASHSCOPE_API_KEY": "bench", "PLAYGROUND_DATA_DIR": data}
+        told = {"DASHSCOPE_BASE_URL": emulator_url, "DASHSCOPE_API_KEY": "bench", "PLAYGROUND_DATA_DIR": data, **environment}
         with started(["app.py", "--port", str(port), "--no-demo"], f"{url}/config", **told):
             yield url
 

@@ -229,7 +229,7 @@ class English(CompareEnglish, ToolsEnglish):
     went_wrong = "This could not be done. Reload the page and try again."
     too_many_events = "You have too many pages open or answers followed here at once."
     too_many_events_hint = "Close one, or wait a moment."
-    shared_with_network = "Everybody on this network can see and use this page: its chats, its keys."
+    shared_with_network = "Everybody on this network can use and read this page."
     no_such_chat = "This chat is not here any more."
     reload = "Reload the page and try again."
     busy = "An answer is still being written. Stop it first, or wait."
