@@ -24,7 +24,7 @@ from ui.compare.share import Share
 from ui.compare.shelf import Shelf
 from ui.compare.sweeps import Sweeps
 from ui.compare.tab import CompareTab
-from ui.events import Blocks
+from ui.events import Blocks, OpenPages
 from ui.front import front
 from ui.layout import Page
 from ui.machine import Machine
@@ -41,7 +41,7 @@ CLEAR_COMPOSER = "() => ({ text: '', files: [] })"
 REQUEST_AGAIN = "() => playground.requestAgain()"
 
 
-def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities: Capabilities) -> gr.Blocks:
+def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities: Capabilities) -> Blocks:
     """The page. `choices` and `capabilities` are what it shows first; a load asks again for each visitor."""
     # gradio sums up its timings with pandas after every event, a tenth of the server's time; its page of them is not served here
     os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", "1000000")
@@ -56,7 +56,8 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
 
         page = layout.build(choices, model, capabilities, trace, backend.settings, shared=backend.shared)
         tab = ChatTab(backend, page)
-        demo.visitors, demo.slots = tab.visitors, Slots(W.too_many_events, W.too_many_events_hint)
+        demo.visitors, demo.open_pages = tab.visitors, OpenPages()
+        demo.slots = Slots(W.too_many_events, W.too_many_events_hint)
         _bind_machine(demo, page, Machine(backend, page, tab))
         _bind_tools(page, ToolPanel(page, tab))
         chats = ChatList(backend, page, tab)
@@ -221,7 +222,7 @@ def _bind_background(demo: gr.Blocks, page: Page, tab: CompareTab) -> None:
     parts.judge_stop.click(judge.stop, None, None, queue=False, **QUIET)
 
 
-def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
+def launch(demo: Blocks, backend: Backend, *, host: str, port: int | None, root_path: str | None = None, block: bool = True) -> str:
     """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken,
     `ConfigError` where it would be open to a network that nobody said may see it."""
     check_listening(host, public=backend.settings.public, shared=backend.shared)
@@ -229,7 +230,7 @@ def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, ro
     @asynccontextmanager
     async def before_the_first_request(app: Any) -> AsyncIterator[None]:
         # gradio puts middleware of its own before any that it is given, and answers pages from elsewhere there
-        app.middleware_stack = front(app.middleware_stack, backend, listens_at=host)
+        app.middleware_stack = front(app.middleware_stack, backend, demo.open_pages, listens_at=host)
         yield
 
     _, address, _ = demo.launch(

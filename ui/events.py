@@ -7,11 +7,14 @@ raises: anybody could fill the log by sending what no page sends.
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from backend import BackendError, Slots
+from backend import UNKNOWN_VISITOR, BackendError, Slots
 from ui.text import WORDS as W
 from ui.visitor import Visitors
 
@@ -19,6 +22,52 @@ log = logging.getLogger(__name__)
 
 MAX_EVENTS_PER_VISITOR = 64  # at once, of a public host: answers that are followed are most of them
 MAX_EVENTS_PER_ADDRESS = 256
+MAX_PAGES_PER_VISITOR = 64  # gradio keeps messages for 2,000 open pages, and drops those of the oldest, whoever that is
+MAX_PAGES_PER_ADDRESS = 256
+FIRST_SEEN_S = 60.0  # until the heartbeat of a page begins; programs have none, and are forgotten so long after their last event
+
+
+class OpenPages:
+    """Which pages (gradio's sessions) each visitor has open. A page is forgotten when its heartbeat ends."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._of: dict[str, tuple[str, str]] = {}  # keys that the page counts for: its visitor and address
+        self._number: Counter[str] = Counter()
+        self._unseen_since_s: dict[str, float] = {}
+        self._open: Counter[str] = Counter()  # heartbeats of a page
+
+    def admit(self, session: str, visitor: str, address: str) -> bool:
+        """Whether an event of this page may be taken: a page that is known, or one more of a visitor who may have it."""
+        now_s = self._clock()
+        if session not in self._of:
+            for old in [old for old, since_s in self._unseen_since_s.items() if now_s - since_s > FIRST_SEEN_S]:
+                self._forget(old)
+            keys = (f"visitor {visitor}", f"address {address}")
+            if self._number[keys[0]] >= MAX_PAGES_PER_VISITOR or self._number[keys[1]] >= MAX_PAGES_PER_ADDRESS:
+                return False
+            self._of[session] = keys
+            self._number.update(keys)
+        if not self._open[session]:
+            self._unseen_since_s[session] = now_s
+        return True
+
+    def arrive(self, session: str) -> None:
+        self._open[session] += 1
+        self._unseen_since_s.pop(session, None)
+
+    def leave(self, session: str) -> None:
+        self._open[session] -= 1
+        if self._open[session] <= 0:
+            self._forget(session)
+
+    def _forget(self, session: str) -> None:
+        self._open.pop(session, None)
+        self._unseen_since_s.pop(session, None)
+        for key in self._of.pop(session, ()):
+            self._number[key] -= 1
+            if not self._number[key]:
+                del self._number[key]
 
 
 class Blocks(gr.Blocks):
@@ -26,6 +75,22 @@ class Blocks(gr.Blocks):
 
     visitors: Visitors
     slots: Slots
+    open_pages: OpenPages
+
+    def queue(self, *args: Any, **given: Any) -> Blocks:
+        super().queue(*args, **given)
+        push = self._queue.push
+
+        async def bounded_push(body: Any, request: Any, username: Any) -> Any:
+            """Before gradio makes room for a page that it does not know."""
+            if self.visitors.public:
+                visitor = self.visitors.owner_of(request.scope) or UNKNOWN_VISITOR
+                if not self.open_pages.admit(str(body.session_hash), visitor, self.visitors.address(request)):
+                    return False, f"{W.too_many_pages} {W.too_many_events_hint}", "queue_full"
+            return await push(body=body, request=request, username=username)
+
+        self._queue.push = bounded_push
+        return self
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **given: Any) -> dict[str, Any]:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from http.cookies import CookieError, SimpleCookie
@@ -140,7 +141,9 @@ class PageHeaders:
     `owners` of pages as long as they are open, which each says by a request that does not end.
     """
 
-    def __init__(self, app: Any, *, visitors: Visitors, on_page: Callable[[str], None], sessions: Presence, owners: Presence) -> None:
+    def __init__(
+        self, app: Any, *, visitors: Visitors, on_page: Callable[[str], None], sessions: Sequence[Presence], owners: Sequence[Presence]
+    ) -> None:
         self._app, self._visitors, self._on_page = app, visitors, on_page
         self._sessions, self._owners = sessions, owners
         frames = "'self' https://huggingface.co https://*.hf.space" if visitors.public else "'self'"
@@ -174,14 +177,9 @@ class PageHeaders:
 
         if not path.startswith(HEARTBEAT):
             return await self._app(scope, receive, with_headers)
-        session, owner = path.removeprefix(HEARTBEAT), self._visitors.owner_of(scope) or ""
-        self._sessions.arrive(session)
-        self._owners.arrive(owner)
-        try:
+        session, owner = path.removeprefix(HEARTBEAT), self._visitors.owner_of(scope) or UNKNOWN_VISITOR
+        with _there(self._sessions, session), _there(self._owners, owner):
             await self._app(scope, receive, with_headers)
-        finally:
-            self._sessions.leave(session)
-            self._owners.leave(owner)
 
     def _seen(self, scope: Any) -> list[tuple[bytes, bytes]]:
         """The page is asked for. Its visitor's cookie: one that is not signed, or by another key (of a host that was set up anew),
@@ -201,6 +199,17 @@ class PageHeaders:
     def _secure(scope: Any) -> bool:
         headers = dict(scope["headers"])
         return scope.get("scheme") == "https" or headers.get(b"x-forwarded-proto") == b"https"
+
+
+@contextmanager
+def _there(told: Sequence[Presence], who: str) -> Iterator[None]:
+    for each in told:
+        each.arrive(who)
+    try:
+        yield
+    finally:
+        for each in told:
+            each.leave(who)
 
 
 def cookie_in(scope: Any) -> str:

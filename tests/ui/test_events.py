@@ -10,7 +10,15 @@ import pytest
 
 from backend import BadInput, Slots
 from tests.ui.tab import until
-from ui.events import MAX_EVENTS_PER_ADDRESS, MAX_EVENTS_PER_VISITOR, Blocks
+from ui.events import (
+    FIRST_SEEN_S,
+    MAX_EVENTS_PER_ADDRESS,
+    MAX_EVENTS_PER_VISITOR,
+    MAX_PAGES_PER_ADDRESS,
+    MAX_PAGES_PER_VISITOR,
+    Blocks,
+    OpenPages,
+)
 from ui.visitor import COOKIE, Visitors
 
 
@@ -149,3 +157,57 @@ async def test_the_owner_of_a_machine_has_no_such_limit():
     await until(lambda: state.going == MAX_EVENTS_PER_VISITOR + 1)
     state.go.set()
     await asyncio.gather(*going)
+
+
+# ---- open pages
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_visitor_has_so_many_pages_open_and_not_one_more():
+    pages = OpenPages(Clock())
+    assert all(pages.admit(f"p{n}", "a", "1") for n in range(MAX_PAGES_PER_VISITOR))
+    assert not pages.admit("one more", "a", "1")
+    assert pages.admit("p0", "a", "1")  # one that is known
+    assert pages.admit("another's", "b", "1")
+    pages.arrive("p0"), pages.leave("p0")
+    assert pages.admit("one more", "a", "1") and not pages.admit("p0", "a", "1")
+
+
+def test_an_address_has_so_many_pages_however_many_cookies_it_takes():
+    pages = OpenPages(Clock())
+    assert all(pages.admit(f"p{n}", f"visitor {n}", "1") for n in range(MAX_PAGES_PER_ADDRESS))
+    assert not pages.admit("one more", "new", "1") and pages.admit("elsewhere", "new", "2")
+
+
+def test_a_page_without_a_heartbeat_is_forgotten_after_its_last_event_and_one_with_it_is_not():
+    clock = Clock()
+    pages = OpenPages(clock)
+    for n in range(MAX_PAGES_PER_VISITOR):
+        pages.admit(f"p{n}", "a", "1")
+    pages.arrive("p0")
+    clock.now_s = FIRST_SEEN_S
+    assert not pages.admit("one more", "a", "1")
+    pages.admit("p1", "a", "1")
+    clock.now_s += 0.1
+    assert pages.admit("one more", "a", "1")
+    assert sorted(pages._of) == ["one more", "p0", "p1"]
+
+
+def test_a_page_that_opens_its_heartbeat_twice_is_there_until_both_end():
+    pages = OpenPages(Clock())
+    pages.admit("p", "a", "1")
+    pages.arrive("p"), pages.arrive("p"), pages.leave("p")
+    assert "p" in pages._of
+    pages.leave("p")
+    assert not pages._of and not pages._number and not pages._unseen_since_s and not pages._open
+
+
+def test_a_heartbeat_of_nobody_leaves_nothing():
+    pages = OpenPages(Clock())
+    pages.arrive("x"), pages.leave("x")
+    assert not pages._open

@@ -116,7 +116,7 @@ class Page:
         self.asked, self.fails = 0, fails
         self.visitors, self.sessions, self.owners = visitors(public=public), There(), There()
         self.middleware = PageHeaders(
-            self._app, visitors=self.visitors, on_page=self.seen.append, sessions=self.sessions, owners=self.owners
+            self._app, visitors=self.visitors, on_page=self.seen.append, sessions=(self.sessions,), owners=(self.owners,)
         )
 
     async def _app(self, scope, receive, send) -> None:

@@ -227,8 +227,9 @@ class English(CompareEnglish, ToolsEnglish):
     }
     damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
     went_wrong = "This could not be done. Reload the page and try again."
-    too_many_events = "You have too many pages open or answers followed here at once."
-    too_many_events_hint = "Close one, or wait a moment."
+    too_many_events = "Too much is going on here for you at once."
+    too_many_pages = "You have too many pages open here."
+    too_many_events_hint = "Close one of your pages, or wait a moment."
     shared_with_network = "Everybody on this network can use and read this page."
     no_such_chat = "This chat is not here any more."
     reload = "Reload the page and try again."
