@@ -194,10 +194,29 @@ async def test_a_setup_comes_back_with_the_browser_and_a_wrong_one_does_no_harm(
 
 async def test_a_comparison_of_somebody_else_is_not_found(houses, emulator):
     house = houses(dashscope_base_url=emulator, dashscope_api_key="sk", public=True)
-    mine = await Compare(house, cookies={"qnp_visitor": "a" * 40}).load()
+    mine = await Compare(house, visitor="a" * 40).load()
     await mine.send("mine [[think:2]][[words:3]]")
-    other = await Compare(house, cookies={"qnp_visitor": "b" * 40}, compare=mine.id).load()
+    other = await Compare(house, visitor="b" * 40, compare=mine.id).load()
     assert other.bench["id"] is None and other.turns(0) == ["empty"]
+
+
+async def test_all_panes_of_a_visitor_count_and_are_refused_together(houses, emulator):
+    """Four answers at once: with one being written three panes may begin, and four may not, whichever of them would be the fourth."""
+    house = houses(dashscope_base_url=emulator, dashscope_api_key="sk", public=True)
+    chat = house.tab(visitor="a" * 40)
+    writing = asyncio.create_task(chat.send("long [[think:20]][[words:2000]][[rate:100]]"))
+    await until(lambda: len(house.backend.runs._runs) == 1)
+    panes = [{"model": INSTRUCT}] * 4
+    four = await Compare(house, visitor="a" * 40, saved={"panes": panes}).load()
+    await four.send("four [[words:3]]")
+    assert "Too many answers" in four.live["error"] and len(house.backend.runs._runs) == 1
+    three = await Compare(house, visitor="a" * 40, saved={"panes": panes[:3]}).load()
+    await three.send("three [[words:3]]")
+    assert all("class='answer'" in three.last(place) for place in range(3))
+    await chat.stop()
+    await asyncio.wait_for(writing, 20)
+    await four.send("four [[words:3]]")
+    assert all("class='answer'" in four.last(place) for place in range(4))
 
 
 # ---------------------------------------------------------------- what goes wrong

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from backend import Access, Backend, load_settings
 from backend.catalogue import Capabilities, catalogue
 from backend.chat import MAX_ACTIVE_RUNS_PUBLIC, Choices
-from backend.compare.judge import MOST_ANSWER_CHARS, Judged, both_orders, default_rubric, read_verdict, task
+from backend.compare.judge import MAX_JUDGES_PER_ADDRESS, MOST_ANSWER_CHARS, Judged, both_orders, default_rubric, read_verdict, task
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, subject_of
 from backend.errors import AuthError, BadInput, ConfigError, ContentFiltered, ModelTooLarge, ProtocolError, QuotaExhausted, UnknownModel
 from backend.pipeline import Route
@@ -500,6 +500,25 @@ async def test_a_visitors_open_chats_do_not_keep_their_judge_from_its_work(backe
     await until(lambda: judge.active == MAX_ACTIVE_RUNS_PUBLIC)
     state = await judged(backend, pair(1))
     assert (state.done, state.failed, backend.runs.active("me")) == (1, [], MAX_ACTIVE_RUNS_PUBLIC)
+    gate.set()
+
+
+async def test_visitors_behind_one_address_have_so_many_judges_and_not_one_more(backends):
+    judge = Judge(longer_wins)
+    backend = backends(judge, public=True)
+    gate, model_judge = judge.hold("long answer 1"), await backend.model_judge()
+
+    async def start(owner: str, address: str) -> None:
+        await model_judge.start(owner, Access(address=address), CHOICES, "Judge.", [pair(1)])
+
+    for n in range(MAX_JUDGES_PER_ADDRESS):
+        await start(f"visitor {n}", "203.0.113.5")
+    with pytest.raises(BadInput, match="your network"):
+        await start("one more", "203.0.113.5")
+    await start("visitor 0", "203.0.113.5")  # one's own ends for it
+    await start("elsewhere", "203.0.113.6")
+    await model_judge.stop("visitor 1")
+    await start("one more", "203.0.113.5")
     gate.set()
 
 

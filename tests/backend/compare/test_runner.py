@@ -18,7 +18,7 @@ from backend.chat import MAX_ACTIVE_RUNS_PUBLIC, Choices
 from backend.compare import runner as runner_module
 from backend.compare.batches import Batch, BatchLane, Cell
 from backend.compare.prompt_sets import Prompt
-from backend.compare.runner import AT_ONCE, MOST_ANSWERS_PUBLIC, BatchRunner, Progress
+from backend.compare.runner import AT_ONCE, MAX_BATCHES_PER_ADDRESS, MOST_ANSWERS_PUBLIC, BatchRunner, Progress
 from backend.errors import (
     AuthError,
     BackendError,
@@ -923,6 +923,22 @@ async def test_a_public_host_runs_one_batch_of_a_visitor_at_a_time(public, engin
     with pytest.raises(BadInput, match="Another run of yours is still going"):
         await public.runner.resume("me", Access(), first.id)
     assert public.runner.runs(second.id) and not public.runner.runs(first.id)
+
+
+async def test_visitors_behind_one_address_have_so_many_batches_and_not_one_more(public, engine):
+    engine.hold("dashscope:x")
+
+    async def begin(owner: str, address: str) -> Batch:
+        batch = through(["dashscope:x"], 2)
+        await public.runner.begin(owner, Access(address=address), batch, prompts_of(2))
+        return batch
+
+    batches = [await begin(f"visitor {n}", "203.0.113.5") for n in range(MAX_BATCHES_PER_ADDRESS)]
+    with pytest.raises(BadInput, match="your network"):
+        await begin("one more", "203.0.113.5")
+    await begin("elsewhere", "203.0.113.6")
+    await public.runner.pause("visitor 0", batches[0].id)
+    await begin("one more", "203.0.113.5")
 
 
 async def test_two_batches_begun_at_once_by_a_visitor_of_a_public_host_are_one_too_many(public, engine):
