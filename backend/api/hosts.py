@@ -109,7 +109,10 @@ class Rules:
             return False
         outside = host_name(headers.get("x-forwarded-host", "").partition(",")[0].strip())
         own = [known for known in (host, outside) if known is not None]
-        return any(caller.name == known.name and (caller.port or default) == (known.port or default) for known in own)
+        port = caller.port or default
+        # nginx's $host, which gradio's own guide has, leaves the port out that its caller wrote
+        left_out = port if any(name in headers for name in ("x-forwarded-host", "x-forwarded-proto", "x-forwarded-for")) else default
+        return any(caller.name == known.name and port == (known.port or left_out) for known in own)
 
 
 def check_listening(host: str, *, public: bool, shared: bool) -> None:

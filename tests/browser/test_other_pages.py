@@ -183,7 +183,15 @@ PROXY = "proxy_http_version 1.1; proxy_buffering off; proxy_set_header X-Forward
 
 
 @needs_nginx
-@pytest.mark.parametrize("host", ["proxy_set_header Host $http_host;", "", "proxy_set_header X-Forwarded-Host $http_host;"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "proxy_set_header Host $http_host;",
+        "",
+        "proxy_set_header X-Forwarded-Host $http_host;",
+        "proxy_set_header Host $host; proxy_set_header X-Forwarded-Host $host;",  # as gradio's guide has it: the port is left out
+    ],
+)
 def test_behind_nginx_with_a_prefix_the_page_works(browser, prefixed, host):
     port = free_port()
     server = f"server {{ listen 127.0.0.1:{port}; location /chat/ {{ proxy_pass {prefixed}/; {PROXY} {host} }} }}"
@@ -199,6 +207,24 @@ def test_behind_nginx_with_a_prefix_the_page_works(browser, prefixed, host):
         assert page.request.get(f"http://127.0.0.1:{port}/chat/healthz").json() == {"status": "ok"}
         page.close()
     assert errors == []
+
+
+@needs_nginx
+def test_behind_nginx_under_a_name_that_the_owner_gave_the_page_works(browser, emulator, tmp_path):
+    """Over plain HTTP, where a browser says nothing of its own about where a page comes from, and with a port that nginx leaves out."""
+    port = free_port()
+    with running_page(dashscope_base_url=emulator, dashscope_api_key="sk-test", data_dir=tmp_path, demo=False, hosts="play.test") as (
+        url,
+        _,
+    ):
+        server = f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass {url}; {PROXY} proxy_set_header Host $host; }} }}"
+        with running_nginx(port, server), names(browser, "MAP play.test 127.0.0.1", "MAP evil.test 127.0.0.1") as own:
+            page = own.new_page()
+            page.goto(f"http://play.test:{port}/")
+            ask(page, "Xin chào 你好 [[words:30]]")
+            state(page, "done")
+            refused = page.goto(f"http://evil.test:{port}/")
+            assert refused is not None and refused.status == 403
 
 
 @needs_nginx

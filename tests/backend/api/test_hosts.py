@@ -171,6 +171,8 @@ async def test_a_page_of_another_site_is_refused_before_anything_runs(origin, ru
         # behind a proxy that changes the name: it tells the one outside, or the browser says what it knows
         ("127.0.0.1:7860", "https://play.example", {"x_forwarded_host": "play.example"}),
         ("127.0.0.1", "http://127.0.0.1:8088", {"sec_fetch_site": "same-origin"}),
+        ("localhost", "http://localhost:8088", {"x_forwarded_proto": "http"}),
+        ("localhost", "https://localhost:8443", {"x_forwarded_host": "localhost", "x_forwarded_proto": "https"}),
     ],
 )
 async def test_its_own_pages_pass(host, origin, more):
