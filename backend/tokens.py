@@ -14,12 +14,12 @@ import json
 import logging
 import re
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.composing import composed
 from backend.tool_calls import tool_json
 from backend.types import Message, Tools
 
@@ -147,7 +147,7 @@ def _count(text: str) -> int:
 
 
 def _exact(vocabulary: Encoding, text: str) -> int:
-    text = unicodedata.normalize("NFC", text)  # as both Qwen tokenizers do
+    text = composed(text)  # as both Qwen tokenizers do
     return sum(len(vocabulary.encode_ordinary(part)) for part in _parts(text))
 
 

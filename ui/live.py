@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from backend import LiveCounter, Run
-from ui.markdown import LiveMarkdown
+from ui.drawing import draft
+from ui.growing import LiveMarkdown
 from ui.markup import count
 from ui.text import WORDS as W
 from ui.tools.cards import calls_being_written, step_parts
@@ -36,7 +37,7 @@ class LiveView:
         """What the live component shows now."""
         run = self._run
         as_json = run.request.format is not None  # no Markdown: it is laid out once it is whole
-        self._markdown.update("" if as_json else run.answer.text)
+        self._markdown.advance("" if as_json else run.answer.text, draft)
         return {
             "on": True,
             "running": not run.ended,

@@ -1,4 +1,4 @@
-"""Model text to safe HTML within a budget of time, and the cut between what is finished and what still grows.
+"""Model text to safe HTML within a budget of time.
 
 Safe by construction: raw HTML is escaped, images become plain links (nothing remote loads by itself), links keep only
 harmless schemes. What the budget leaves no time for is shown as it was written. The budget is looked at between steps: a single
@@ -8,7 +8,6 @@ step of a library that takes for ever is ended from outside (`ui.drawing`). Know
 from __future__ import annotations
 
 import html
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -30,6 +29,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import LEXERS, get_lexer_by_name
 
+from ui.blocks import BlockBorders
 from ui.markup import esc
 from ui.text import WORDS as W
 
@@ -38,7 +38,6 @@ COLOURS_S = 0.05  # of it for colouring code: many lexers take time that grows w
 MAX_COLOURED_CHARS = 30_000  # of one code block, about 800 lines
 MAX_TEX_CHARS = 5_000  # of one formula
 MAX_BLOCK_CHARS = 200_000  # of what is laid out as one piece: one paragraph, list, table
-MAX_TAIL_CHARS = 50_000  # of what is still growing in a live answer
 _PIECE_CHARS = 50_000  # a longer text is laid out in pieces of about this length, cut between blocks
 MATHML_TAGS = set(
     "math mrow mi mn mo mtext ms mspace mfrac msqrt mroot msub msup msubsup munder mover munderover mmultiscripts mprescripts "
@@ -49,10 +48,6 @@ MATHML_ATTRIBUTES = set(
     "height depth linethickness columnalign rowalign rowspacing columnspacing columnlines rowlines displaystyle scriptlevel notation "
     "movablelimits largeop symmetric form".split()
 )
-_FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
-_LIST_ITEM = re.compile(r"^ {0,3}(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
-_LINE_BEGINNING = 1000  # characters that tell what an unfinished line begins
-_MATH_ENVIRONMENT = re.compile(r"^\s*\\begin\{")
 
 
 class OutOfTimeError(Exception):
@@ -261,118 +256,3 @@ def _blocks(text: str, env: dict[str, Any]) -> Iterator[tuple[str, int]]:
         yield part, len(text) if last or lines is None else min(state.bMarks[lines[1]], len(text))
     if out_of_time is not None:
         raise out_of_time
-
-
-class BlockBorders:
-    """Where the blocks of a growing text that cannot change any more end, each line looked at once.
-
-    A border is a blank line outside code fences and display maths, followed by the beginning of a line that continues
-    neither a list nor an indented block.
-    """
-
-    def __init__(self, start: int = 0) -> None:
-        self.border = self._at = start
-        self._blank_at, self._fence, self._maths, self._in_list = -1, "", "", False
-
-    def advance(self, text: str) -> int:
-        """The last border in the whole text so far."""
-        for _ in self.passed(text):
-            pass
-        return self.border
-
-    def passed(self, text: str) -> Iterator[int]:
-        """The border after each further line, the same one again where it has not moved."""
-        while self._at < len(text):
-            end = text.find("\n", self._at) + 1
-            if not end:
-                self._look(text[self._at : self._at + _LINE_BEGINNING], complete=False)
-                yield self.border
-                return
-            line = text[self._at : end]
-            self._look(line, complete=True)
-            self._at = end
-            self._take(line)
-            yield self.border
-
-    def _look(self, line: str, *, complete: bool) -> None:
-        """Whether a line shows that what stands before it is finished."""
-        if self._blank_at < 0 or self._fence or self._maths or not line.strip():
-            return
-        indented = line[0] in " \t"
-        if not indented and not (self._in_list and (_LIST_ITEM.match(line) or _may_become_item(line, complete))):
-            self.border, self._in_list = self._blank_at, False
-
-    def _take(self, line: str) -> None:
-        stripped = line.strip()
-        if not stripped:
-            if not self._fence and not self._maths:
-                self._blank_at = self._at
-            return
-        self._blank_at = -1
-        self._fence, self._maths = _after_line(line, stripped, self._fence, self._maths)
-        self._in_list = self._in_list or bool(_LIST_ITEM.match(line))
-
-
-def finished_length(text: str, start: int = 0) -> int:
-    """Where the blocks of `text` that cannot change any more end, from `start` (itself such a border); `start` if none."""
-    return BlockBorders(start).advance(text)
-
-
-def _may_become_item(line: str, complete: bool) -> bool:
-    return not complete and re.fullmatch(r" {0,3}(?:[-*+]|\d{1,9}[.)]?)", line) is not None
-
-
-def _after_line(line: str, stripped: str, fence: str, maths: str) -> tuple[str, str]:
-    """Which code fence and which display-maths delimiter are open after `line`."""
-    if fence:
-        mark = _FENCE.match(line.rstrip("\n"))
-        closes = mark is not None and mark[1][0] == fence[0] and len(mark[1]) >= len(fence) and not mark[2].strip()
-        return ("" if closes else fence), maths
-    if maths:
-        return fence, "" if stripped.endswith(maths) or maths in stripped else maths
-    mark = _FENCE.match(line.rstrip("\n"))
-    if mark is not None and not (mark[1][0] == "`" and "`" in mark[2]):
-        return mark[1], maths
-    if stripped.startswith("$$") and stripped.count("$$") % 2:
-        return fence, "$$"
-    if stripped.startswith("\\[") and "\\]" not in stripped:
-        return fence, "\\]"
-    if _MATH_ENVIRONMENT.match(line) and "\\end{" not in stripped:
-        return fence, "\\end{"
-    return fence, maths
-
-
-class LiveMarkdown:
-    """An answer in the making: finished blocks as HTML, each rendered once, and the plain text that still grows."""
-
-    def __init__(self) -> None:
-        self.blocks: list[str] = []
-        self.tail = ""
-        self._done = self._until = 0  # what is rendered ends, and what is rendered next
-        self._borders = BlockBorders()
-        self._inside = False  # what is next begins in the middle of a block
-
-    def advance(self, text: str, draw: Callable[[str], str | None]) -> None:
-        """Takes the whole text so far (it only ever grows). What `draw` gives no HTML for yet stays in the tail, and is asked for again."""
-        border = self._borders.advance(text)
-        while border > self._done:
-            self._until = self._until if self._until > self._done else border
-            piece = text[self._done : self._until]
-            drawn = plain(piece, note=False) if self._inside else draw(piece)
-            if drawn is None:
-                break
-            self._freeze(drawn, self._until)
-            self._inside = False
-        if self._done >= border and len(text) - self._done > MAX_TAIL_CHARS:
-            end = (text.rfind("\n", self._done) + 1) or len(text)
-            self._freeze(plain(text[self._done : end], note=False), end)
-            self._inside = True
-        self.tail = text[self._done :]
-
-    def update(self, text: str) -> None:
-        """Likewise, with everything rendered at once."""
-        self.advance(text, to_html)
-
-    def _freeze(self, block: str, end: int) -> None:
-        self.blocks = [*self.blocks, block]
-        self._done = end

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from ui.markdown import LiveMarkdown, finished_length, to_html
+from ui.blocks import finished_length
+from ui.growing import LiveMarkdown
+from ui.markdown import to_html
 
 DOCUMENT = r"""# Title
 
