@@ -36,6 +36,7 @@ WAIT_S = 5.0  # for a worker, while others' texts are drawn
 MAX_KEPT_BYTES = 32_000_000
 MAX_DRAFTS = 256
 MAX_THREADS = 64  # they wait for a worker nearly all the time
+PIECE_CHARS = 2_000  # of HTML; each costs time of its own on its way to the page
 MAX_SIMPLE_CHARS = 300
 _NOT_SIMPLE = re.compile(r"[\[$\\|]|```|~~~")  # code, tables, TeX, and links, whose names are looked for again and again
 
@@ -89,8 +90,14 @@ def to_html(text: str) -> str:
 
 
 def blocks(text: str) -> list[str]:
-    """Likewise, each block apart, and none of it kept: for a text that is looked at once."""
-    return _parts(markdown.normalized(text))[0]
+    """Likewise, a few blocks together in each piece, and none of it kept: for a long text that is looked at once."""
+    pieces, short = list[str](), list[str]()
+    for part in _parts(markdown.normalized(text))[0]:
+        short.append(part)
+        if sum(map(len, short)) > PIECE_CHARS:
+            pieces.append("".join(short))
+            short.clear()
+    return [*pieces, "".join(short)] if short else pieces
 
 
 def draft(text: str) -> str | None:
