@@ -10,8 +10,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal
 
-_PIECE_CHARS = 2_000
-_LOOKED_AT = 200  # characters at the end of a piece, to find a place where nothing is joined
+_PIECE_CHARS = 500
+_LOOKED_AT = 100  # characters at the end of a piece, to find a place where nothing is joined
 
 
 def composed(text: str, form: Literal["NFC", "NFKC", "NFKD"] = "NFC") -> str:

@@ -78,7 +78,9 @@ def chat_file(text: str, *, as_json: bool) -> bytes:
         "steps": [{"calls": [{"id": "c", "name": "look", "arguments": text, "state": "done", "result": text}], "content": text}] if len(text) < 300_000 else [],
     }  # fmt: skip
     nodes = [{"id": "1", "role": "user", "content": text if small else "q"}, answer]
-    return json.dumps({"format": "qwen3-next-playground chats", "version": 1, "conversations": [{"nodes": nodes, "path": ["1", "2"]}]}, ensure_ascii=False).encode()
+    return json.dumps(
+        {"format": "qwen3-next-playground chats", "version": 1, "conversations": [{"nodes": nodes, "path": ["1", "2"]}]}, ensure_ascii=False
+    ).encode()
 
 
 # ---- the client that polls, in a process of its own
@@ -88,6 +90,8 @@ def poll(url: str, told: Connection) -> None:
     async def asking() -> list[tuple[float, float]]:
         found = []
         async with aiohttp.ClientSession(url) as client:
+            await (await client.get("/healthz")).read()
+            told.send("begun")
             while not told.poll():
                 start_s = time.time()
                 async with client.get("/healthz") as answer:
@@ -105,6 +109,7 @@ def polled(url: str) -> Iterator[list[tuple[float, float]]]:
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=poll, args=(url, theirs), daemon=True)
     process.start()
+    ours.recv()
     found: list[tuple[float, float]] = []
     try:
         yield found
@@ -123,7 +128,11 @@ async def answer(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     step = max(1, len(text) // 50)
     for start in range(0, len(text), step):
-        delta = {"content": text[start : start + step]} if "instruct" in body["model"] else {"reasoning_content" if start < len(text) // 2 else "content": text[start : start + step]}
+        delta = (
+            {"content": text[start : start + step]}
+            if "instruct" in body["model"]
+            else {"reasoning_content" if start < len(text) // 2 else "content": text[start : start + step]}
+        )
         await response.write(b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n")
         await asyncio.sleep(0.02)
     await response.write(b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
@@ -143,8 +152,16 @@ class Tab(Visitor):
     async def do(self, target: str, event: str, data: dict[str, Any] | None = None, **inputs: Any) -> dict[str, Any]:
         """What an event of the component `target` (its elem_id) gives, by elem_id; `inputs` in place of what stands in components."""
         dependency = next(d for d in self._config["dependencies"] for c, e in d["targets"] if e == event and self._is(target, c))
-        values = [inputs.get(self._name(number), value) for number, value in zip(dependency["inputs"], self._inputs(dependency), strict=True)]
-        body = {"data": values, "fn_index": dependency["id"], "trigger_id": dependency["targets"][0][0], "session_hash": self._session, "event_data": data}
+        values = [
+            inputs.get(self._name(number), value) for number, value in zip(dependency["inputs"], self._inputs(dependency), strict=True)
+        ]
+        body = {
+            "data": values,
+            "fn_index": dependency["id"],
+            "trigger_id": dependency["targets"][0][0],
+            "session_hash": self._session,
+            "event_data": data,
+        }
         async with self._client.post("/gradio_api/queue/join", json=body) as joined:
             event_id = (await joined.json())["event_id"]
         async with self._client.get("/gradio_api/queue/data", params={"session_hash": self._session}) as stream:
@@ -205,13 +222,21 @@ async def measure(url: str, only: list[str]) -> bool:
     texts = {name: text for name, text in hostile_texts().items() if not only or name in only}
     answers = {name: text for name, text in JSON_ANSWERS.items() if not only or name in only}
     spans: list[tuple[str, float, float]] = []
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0), read_bufsize=2**27, timeout=aiohttp.ClientTimeout(300)) as client:
+    async with aiohttp.ClientSession(
+        url, connector=aiohttp.TCPConnector(limit=0), read_bufsize=2**27, timeout=aiohttp.ClientTimeout(300)
+    ) as client:
         async with client.get("/config") as told:
             tab = Tab(client, await told.json())
         await tab.open()
+        await opened(tab, "```python\nx = 1\n```", as_json=False)  # what is imported at the first use is not a text's doing
+        await compared(tab, "hello")
         tasks = [(name, opened(tab, text, as_json=False)) for name, text in texts.items()]
         tasks += [(f"JSON answer: {name}", opened(tab, text, as_json=True)) for name, text in answers.items()]
-        tasks += [(f"compared: {name}", compared(tab, name)) for name in texts if name in ("java", "20,000 rows", "5 MB of words", "marks", "everything")]
+        tasks += [
+            (f"compared: {name}", compared(tab, name))
+            for name in texts
+            if name in ("java", "20,000 rows", "5 MB of words", "marks", "everything")
+        ]
         with polled(url) as found:
             for name, task in tasks:
                 start_s = time.time()
