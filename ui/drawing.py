@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import logging
 import re
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -29,13 +30,14 @@ log = logging.getLogger(__name__)
 
 P, T = ParamSpec("P"), TypeVar("T")
 
-TEXT_S = 2.0  # by the clock on the wall, for a text whose own budget is less: what is killed then was in one endless step
+TEXT_S = 3.0  # by the clock on the wall, for a text whose own budget is less: what is killed then was in one endless step
 DIFFERENCE_S = 10.0  # how much is compared is bounded; the first one also loads what compares
 VIEW_S = 6.0  # for all texts of one view together, enough for a chat of a thousand answers; the next look goes on from there
 WAIT_S = 5.0  # for a worker, while others' texts are drawn
 MAX_KEPT_BYTES = 32_000_000
 MAX_DRAFTS = 256
 MAX_THREADS = 64  # they wait for a worker nearly all the time
+SWITCH_S = 0.001  # after which the interpreter goes on to the next thread: the event loop asks for it many times in one request
 PIECE_CHARS = 2_000  # of HTML; each costs time of its own on its way to the page
 MAX_SIMPLE_CHARS = 300
 _NOT_SIMPLE = re.compile(r"[\[$\\|]|```|~~~")  # code, tables, TeX, and links, whose names are looked for again and again
@@ -80,7 +82,7 @@ workers = Workers()
 kept = Kept()
 _view: contextvars.ContextVar[View | None] = contextvars.ContextVar("view", default=None)
 _drafts: OrderedDict[bytes, Future[str]] = OrderedDict()
-_threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="drawing")
+_threads = ThreadPoolExecutor(MAX_THREADS, "drawing", initializer=partial(sys.setswitchinterval, SWITCH_S))
 
 
 def to_html(text: str) -> str:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 MAX_MEMORY_BYTES = 2 << 30  # of addresses; most of it is never touched
+NICENESS = 5  # whoever waits for the event loop comes first
 _NUMBER = struct.Struct(">I")
 
 
@@ -64,6 +65,8 @@ def main() -> None:
     source, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints is no answer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the app, whose end ends the input
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     with suppress(ImportError, ValueError, OSError):  # not on Windows
         import resource
 

@@ -15,6 +15,7 @@ from backend import composed
 from ui.markup import esc
 from ui.text import WORDS as W
 
+MAX_COUNTED_CHARS = 500_000
 MOST_WORDS = 20_000  # of each text: the memory that is taken grows with the square
 # a Chinese, Japanese or Korean character is a word of its own: their texts have no spaces
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
@@ -39,8 +40,10 @@ def words_of(text: str, most: int | None = None) -> list[str]:
     return [found[0] for found in islice(_WORD.finditer(composed(text)), most)]  # one by one: others have a turn in between
 
 
-def word_count(text: str) -> int:
-    """Words, not signs; each character of a script without spaces counts."""
+def word_count(text: str) -> int | None:
+    """Words, not signs; each character of a script without spaces counts. `None` for a text that is too long to be counted."""
+    if len(text) > MAX_COUNTED_CHARS:
+        return None
     return sum(any(sign.isalnum() for sign in found[0]) for found in _WORD.finditer(composed(text)))
 
 
