@@ -119,6 +119,12 @@ def draft(text: str) -> str | None:
     return future.result()
 
 
+def sketch(text: str) -> str:
+    """Likewise, as it was written until it is drawn."""
+    known = draft(text)
+    return markdown.plain(text, note=False) if known is None else known
+
+
 async def drafted(text: str) -> str:
     """Likewise, waited for without holding the event loop."""
     return draft(text) or await in_thread(to_html, text)

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from backend import LiveCounter, Run
-from ui.drawing import draft
+from ui.drawing import draft, sketch
 from ui.growing import LiveMarkdown
 from ui.markup import count
 from ui.text import WORDS as W
@@ -47,7 +47,7 @@ class LiveView:
             "thinking": self._thinking(),
             "blocks": self._markdown.blocks,
             "tail": run.answer.text if as_json else self._markdown.tail,
-            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended), *calls_being_written(run)],
+            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended, draw=sketch), *calls_being_written(run)],
             "wait": self._waiting(),
         }
 

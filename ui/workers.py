@@ -71,16 +71,26 @@ class _Worker:
         return read_frame(self.process.stdout)
 
     def _within(self, limit_s: float, talk: Callable[[], Any]) -> Any:
-        timer = threading.Timer(limit_s, self.process.kill)
+        over, lock = False, threading.Lock()
+
+        def kill() -> None:
+            with lock:
+                if not over:  # the timer may fire while it is cancelled
+                    self.process.kill()
+
+        timer = threading.Timer(limit_s, kill)
         timer.daemon = True
         timer.start()
         try:
-            return talk()
+            told = talk()
         except (EOFError, OSError):  # killed, or ended by itself
+            told = None
             self.process.kill()
-            return None
-        finally:
-            timer.cancel()
+            self.process.wait()
+        timer.cancel()
+        with lock:
+            over = True
+        return told
 
     def end(self) -> None:
         self.process.kill()
