@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from backend import Called, Step
+from tests.ui.compare_tab import Compare, event
 from tests.ui.tab import until
 from ui import drawing, markdown
 from ui.compare.difference import diff_view
+from ui.compare.share import Share
 from ui.drawing import Kept, difference, draft, drafted, in_thread, to_html
 from ui.text import WORDS as W
 from ui.worker import read_frame, write_frame
@@ -333,3 +338,62 @@ async def test_a_caller_that_is_cancelled_gives_its_worker_back(monkeypatch):
     pool.let_go.release(2)
     await until(lambda: pool.workers._at_work == 0)
     assert pool.ask("next").result(20).whole
+
+
+# ---- the handlers
+class Watched(Asked):
+    """Asks the real processes; refuses to be waited for on the event loop."""
+
+    def __init__(self, real):
+        super().__init__()
+        self.real, self.loop_thread = real, threading.get_ident()
+
+    def ask(self, task, texts, **limits):
+        assert threading.get_ident() != self.loop_thread, "the event loop waits for a text"
+        self.texts.append(texts)
+        return self.real.ask(task, texts, **limits)
+
+
+@pytest.fixture
+async def watched(monkeypatch, workers):
+    stand_in = Watched(workers)
+    monkeypatch.setattr(drawing, "workers", stand_in)
+    return stand_in
+
+
+def of_step(text):
+    return Step((Called("c", "look", "{}", "done", "1"),), content=text)
+
+
+async def test_no_handler_of_a_chat_waits_for_a_text_on_the_event_loop(house, watched):
+    chat = await house.backend.open()
+    nodes = [
+        {"id": "1", "role": "user", "content": "q"},
+        {
+            "id": "2",
+            "parent": "1",
+            "role": "assistant",
+            "content": CODE,
+            "thinking": f"hm\n\n{CODE}",
+            "steps": [asdict(of_step(f"step {CODE}"))],
+        },
+    ]
+    file = json.dumps({"format": "qwen3-next-playground chats", "version": 1, "conversations": [{"nodes": nodes, "path": ["1", "2"]}]})
+    (copied,) = await chat.history.import_text("local", file, "chat.json")
+    tab = await house.tab().pick("open", copied)
+    assert tab.last["html"].count("<span class=") >= 4 and len(watched.texts) == 2
+    assert "<span" in "".join(await house.chat.trace(tab.last["id"], tab.request)) and len(watched.texts) == 3
+    await tab.pick("open", copied)
+    assert len(watched.texts) == 3  # drawn again from memory
+    await tab.send(f"say [[say:{CODE}]] [[words:400]]")
+
+
+async def test_no_handler_of_the_panes_waits_for_a_text_on_the_event_loop(house, watched):
+    compare = await Compare(house).load()
+    await compare.send("list ```x``` [[words:300]]")
+    assert [compare.turns(pane) for pane in (0, 1)] == [["user", "assistant"]] * 2 and watched.texts
+    before = len(watched.texts)
+    assert "diff-sides" in await compare.judging.look(event(view="diff"), compare.session, compare.request)
+    assert len(watched.texts) == before + 1
+    assert "figures" in await compare.judging.look(event(view="table"), compare.session, compare.request)
+    assert "<html" in (await Share(compare.core).page(compare.session, compare.request))[compare.parts.files]["text"]
