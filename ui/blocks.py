@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$")
 _LIST_ITEM = re.compile(r"^ {0,3}(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
@@ -22,9 +23,9 @@ class BlockBorders:
         self.border = self._at = start
         self._blank_at, self._fence, self._maths, self._in_list = -1, "", "", False
 
-    def advance(self, text: str) -> int:
-        """The last border in the whole text so far."""
-        for _ in self.passed(text):
+    def advance(self, text: str, most_lines: int | None = None) -> int:
+        """The last border in the whole text so far; at most so many further lines are looked at."""
+        for _ in islice(self.passed(text), most_lines):
             pass
         return self.border
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ui.blocks import BlockBorders
 from ui.markdown import plain, to_html
 
+MAX_LINES = 2_000  # that are looked at in one update, a few milliseconds; the next one goes on from there
 MAX_TAIL_CHARS = 50_000  # of what is still growing in a live answer
 
 
@@ -22,7 +23,7 @@ class LiveMarkdown:
 
     def advance(self, text: str, draw: Callable[[str], str | None]) -> None:
         """Takes the whole text so far (it only ever grows). What `draw` gives no HTML for yet stays in the tail, and is asked for again."""
-        border = self._borders.advance(text)
+        border = self._borders.advance(text, MAX_LINES)
         while border > self._done:
             self._until = self._until if self._until > self._done else border
             piece = text[self._done : self._until]

@@ -283,3 +283,14 @@ def test_a_block_that_is_not_drawn_yet_stays_in_the_tail_and_is_asked_for_again(
     assert asked == ["a\n\n", "a\n\n"] and live.blocks == [] and live.tail == "a\n\nb\n\nc"
     live.advance("a\n\nb\n\nc", lambda piece: f"<{piece.strip()}>")
     assert live.blocks == ["<a>", "<b>"] and live.tail == "c"
+
+
+def test_a_great_piece_is_looked_through_over_several_updates(monkeypatch):
+    monkeypatch.setattr(growing, "MAX_LINES", 10)
+    text = "**a**\n\n" * 100 + "end"
+    live = LiveMarkdown()
+    live.advance(text, to_html)
+    assert len(live.tail) >= len(text) - 10 * 7
+    for _ in range(25):
+        live.advance(text, to_html)
+    assert live.tail == "end" and "".join(live.blocks).count("<strong>a</strong>") == 100
