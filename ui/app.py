@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Any
 
@@ -227,6 +228,7 @@ def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, ro
         prevent_thread_lock=True, share=False, mcp_server=True,
         app_kwargs={"middleware": [api, headers], "docs_url": None, "openapi_url": None},
     )  # fmt: skip
+    gc.freeze()  # what is there by now stays: a full look for garbage through it keeps everybody waiting for 0.3 s
     if block:
         demo.block_thread()
     return str(address)

@@ -15,6 +15,7 @@ from backend import Access, Comparison, PromptSet, is_from_here
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
+AT_ONCE_BYTES = 1 << 20  # of a response
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
 
 
@@ -114,7 +115,11 @@ class PageHeaders:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
-            await send(message)
+            body = message.get("body", b"")
+            while len(body) > AT_ONCE_BYTES:  # others have a turn in between
+                await send({**message, "body": body[:AT_ONCE_BYTES], "more_body": True})
+                body = body[AT_ONCE_BYTES:]
+            await send({**message, "body": body} if "body" in message else message)
 
         return await self._app(scope, receive, with_headers)
 

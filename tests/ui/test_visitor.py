@@ -158,3 +158,21 @@ async def test_what_is_no_http_request_passes_untouched():
     page = Page(public=True)
     _, headers = await page.get(kind="lifespan")
     assert headers == [("x-own", "kept")] and page.seen == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 11, 25])
+async def test_a_long_response_is_sent_in_pieces_so_that_others_have_a_turn(monkeypatch, size):
+    monkeypatch.setattr("ui.visitor.AT_ONCE_BYTES", 10)
+    body, sent = bytes(range(size)), []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def send(message):
+        sent.append(message)
+
+    await PageHeaders(app, public=False, on_page=lambda owner: None)({"type": "http", "path": "/x", "headers": []}, None, send)
+    pieces = sent[1:]
+    assert b"".join(piece["body"] for piece in pieces) == body and max(len(piece["body"]) for piece in pieces) <= 10
+    assert [piece.get("more_body", False) for piece in pieces] == [True] * (len(pieces) - 1) + [False]
