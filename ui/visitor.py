@@ -116,10 +116,10 @@ class PageHeaders:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
             body = message.get("body", b"")
-            while len(body) > AT_ONCE_BYTES:  # others have a turn in between
-                await send({**message, "body": body[:AT_ONCE_BYTES], "more_body": True})
-                body = body[AT_ONCE_BYTES:]
-            await send({**message, "body": body} if "body" in message else message)
+            rest = (max(0, len(body) - 1) // AT_ONCE_BYTES) * AT_ONCE_BYTES
+            for start in range(0, rest, AT_ONCE_BYTES):  # others have a turn in between
+                await send({**message, "body": body[start : start + AT_ONCE_BYTES], "more_body": True})
+            await send({**message, "body": body[rest:]} if rest else message)
 
         return await self._app(scope, receive, with_headers)
 
