@@ -47,6 +47,7 @@ from backend.compare.sharing import Sharing
 from backend.compare.store import ComparisonStore
 from backend.compare.sweep import MOST_SEEDS, MOST_VALUES, SWEPT, Axis, Estimate, agreement_rate, axis_from, estimate, lanes_of
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, VoteStore, subject_of, to_csv, to_json_lines
+from backend.composing import composed
 from backend.engines import Access, Engines, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
 from backend.history import Conversation, ConversationSummary, History, Node
@@ -276,6 +277,7 @@ __all__ = [
     "check_listening",
     "check_schema",
     "client_address",
+    "composed",
     "contestant",
     "context_share",
     "count_messages",

@@ -55,7 +55,7 @@ class Attachment:
 
 def display_name(text: str, limit: int = LONGEST_NAME) -> str:
     """One line of at most `limit` characters, free of what controls a terminal or turns the reading direction around."""
-    plain = _BIDI.sub("", text)
+    plain = _BIDI.sub("", text[: 20 * limit])
     plain = "".join(c if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") else " " for c in plain)
     plain = " ".join(plain.split())
     return plain if len(plain) <= limit else plain[: limit - 1].rstrip() + "…"

@@ -11,6 +11,7 @@ from typing import Literal
 from backend.types import AnswerWasThinking, TextDelta, ThinkingDelta
 
 OPEN, CLOSE = "<think>", "</think>"
+MAX_BLANKS = 1000  # that are held back: each piece of text looks through them again
 Delta = ThinkingDelta | TextDelta | AnswerWasThinking
 _State = Literal["start", "opened", "thinking", "guess", "after", "answer"]
 
@@ -76,7 +77,7 @@ class ReasoningSplitter:
         if stripped.startswith(OPEN):
             self._held, self._state = stripped[len(OPEN) :], "opened"
             return True
-        if not stripped or OPEN.startswith(stripped):
+        if (not stripped or OPEN.startswith(stripped)) and len(self._held) <= MAX_BLANKS:
             return False
         if self._known:
             self._held = stripped
@@ -105,4 +106,4 @@ def _certain(text: str) -> int:
         if CLOSE.startswith(text[-length:]):
             text = text[:-length]
             break
-    return len(text.rstrip())
+    return max(len(text.rstrip()), len(text) - MAX_BLANKS)

@@ -14,12 +14,12 @@ import json
 import logging
 import re
 import threading
-import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backend.composing import composed
 from backend.tool_calls import tool_json
 from backend.types import Message, Tools
 
@@ -40,6 +40,7 @@ TOKENS_TO_ANSWER = 3
 EXACT_UP_TO_CHARS = 2_000_000  # about 0.3 s of counting; beyond, an estimate is as good as anyone needs
 _AT_ONCE_CHARS = 50_000  # longer runs of blanks overflow the stack of the vocabulary's matcher
 _LIVE_TAIL_CHARS = 160
+_ROUGH_CHARS = 20_000
 
 # tokens a character of Qwen's vocabulary, fitted on prose, code, Markdown and JSON: within a fifth on each
 _RATES = (
@@ -104,6 +105,8 @@ def rough_tokens(text: str) -> int:
     """About the tokens of a text, from its characters alone: no vocabulary, nothing to load."""
     if not text:
         return 0
+    if len(text) > _ROUGH_CHARS:  # its beginning tells enough, and a search through all of it would hold up every thread
+        return round(rough_tokens(text[:_ROUGH_CHARS]) * len(text) / _ROUGH_CHARS)
     others, total = len(text), 0.0
     for pattern, rate in _RATES:
         found = sum(map(len, pattern.findall(text)))
@@ -125,6 +128,9 @@ class LiveCounter:
 
     def feed(self, delta: str) -> int:
         """Takes new text; returns the tokens so far."""
+        if len(delta) > _ROUGH_CHARS:  # this is called where nothing may take long
+            self._settled += rough_tokens(delta)
+            delta = ""
         self._tail += delta
         if len(self._tail) > _LIVE_TAIL_CHARS:
             # words begin with their blank in this vocabulary: a cut before one splits no token
@@ -147,7 +153,7 @@ def _count(text: str) -> int:
 
 
 def _exact(vocabulary: Encoding, text: str) -> int:
-    text = unicodedata.normalize("NFC", text)  # as both Qwen tokenizers do
+    text = composed(text)  # as both Qwen tokenizers do
     return sum(len(vocabulary.encode_ordinary(part)) for part in _parts(text))
 
 

@@ -16,6 +16,10 @@ import regex
 from backend.types import TextDelta, Tool, ToolCall, ToolCallDelta
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+# what is held back is looked through again with each piece of text
+MAX_BLANKS = 1000  # before a call
+MAX_HEAD_CHARS = 10_000  # up to a call's arguments
+MAX_BLOCK_CHARS = 200_000  # of a call whose parts come in another order
 _HEAD = regex.compile(r'\s*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"arguments"\s*:\s*(?=\S)')
 Piece = TextDelta | ToolCallDelta
 
@@ -79,10 +83,11 @@ class CallSplitter:
 
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are certain after `text`."""
-        self._held += text
         out: list[Piece] = []
-        while self._step(out):
-            pass
+        for start in range(0, len(text), MAX_HEAD_CHARS):  # each call in a piece is cut off its beginning
+            self._held += text[start : start + MAX_HEAD_CHARS]
+            while self._step(out):
+                pass
         return out
 
     def close(self) -> list[Piece]:
@@ -109,6 +114,8 @@ class CallSplitter:
         place = self._held.find(OPEN)
         text = self._held[: len(self._held) - _begun(self._held, OPEN) if place < 0 else place]
         sure = text.rstrip()
+        if len(text) - len(sure) > MAX_BLANKS:
+            sure = text[:-MAX_BLANKS]
         if said := sure.lstrip() if self._after_call else sure:
             out.append(TextDelta(said))
             self._after_call = False
@@ -119,7 +126,7 @@ class CallSplitter:
         return True
 
     def _at_head(self, out: list[Piece]) -> bool:
-        head = _HEAD.match(self._held, partial=True)
+        head = _HEAD.match(self._held, partial=True) if len(self._held) <= MAX_HEAD_CHARS else None
         if head is not None and not head.partial:
             self._open_call(out, json.loads(f'"{head[1]}"', strict=False))
             self._held, self._arguments = self._held[head.end() :], _Braces()
@@ -131,7 +138,7 @@ class CallSplitter:
     def _in_another_order(self, out: list[Piece]) -> bool:
         """What begins like an object may be a call whose parts come in another order, which shows at its end; all else is text."""
         place = self._held.find(CLOSE)
-        if place < 0 and self._held.lstrip().startswith("{") and OPEN not in self._held:
+        if place < 0 and len(self._held) <= MAX_BLOCK_CHARS and self._held.lstrip().startswith("{") and OPEN not in self._held:
             return False
         call = _call_in(self._held[:place]) if place >= 0 else None
         self._inside = False
@@ -166,6 +173,9 @@ class CallSplitter:
         """The block's end, or the next one's beginning where a model forgot it."""
         ends = [place for tag in (CLOSE, OPEN) if (place := self._held.find(tag)) >= 0]
         if not ends:
+            if len(self._held) > MAX_HEAD_CHARS:
+                self._extra(out, self._held[: -len(CLOSE)])
+                self._held = self._held[-len(CLOSE) :]
             return False
         place = min(ends)
         self._extra(out, self._held[:place])

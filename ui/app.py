@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -239,6 +240,7 @@ def launch(demo: Blocks, backend: Backend, *, host: str, port: int | None, root_
         prevent_thread_lock=True, share=False, mcp_server=True,
         app_kwargs={"lifespan": before_the_first_request, "docs_url": None, "openapi_url": None},
     )  # fmt: skip
+    gc.freeze()  # what is there by now stays: a full look for garbage through it keeps everybody waiting for 0.3 s
     if block:
         demo.block_thread()
     return str(address)

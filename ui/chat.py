@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from backend import Access, Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, recording_of
-from ui import render
+from ui import drawing, render
 from ui.history import history_view
 from ui.layout import Page
 from ui.parameters import choices_from, for_model
@@ -80,8 +80,8 @@ class ChatTab:
         conversation = await self.open_conversation(chat, session, request)
         capabilities = await self._all_capabilities(conversation, session)
         shelf = await self.backend.shelf.entries(self.owner(request))
-        log = render.conversation_view(
-            conversation, capabilities, live_node=live_node, follow=follow,
+        log = await drawing.in_thread(
+            render.conversation_view, conversation, capabilities, live_node=live_node, follow=follow,
             empty_html=render.empty_page(demo=self.backend.settings.demo, recordings=shelf),
             notes={REPLAY + r.name: W.scripted if r.scripted else W.recorded_run for r in shelf},
         )  # fmt: skip
@@ -177,7 +177,7 @@ class ChatTab:
     async def trace(self, node: str, request: gr.Request) -> list[str]:
         """The server function behind a folded trace."""
         chat = await self.backend.open()
-        return render.trace_html(await chat.history.thinking_of(self.owner(request), node))
+        return await drawing.in_thread(render.trace_html, await chat.history.thinking_of(self.owner(request), node))
 
     def gone(self, request: gr.Request) -> None:
         """The tab was closed or reloaded."""

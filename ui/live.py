@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from backend import LiveCounter, Run
-from ui.markdown import LiveMarkdown
+from ui.drawing import draft, sketch
+from ui.growing import LiveMarkdown
 from ui.markup import count
 from ui.text import WORDS as W
 from ui.tools.cards import calls_being_written, step_parts
@@ -36,7 +37,7 @@ class LiveView:
         """What the live component shows now."""
         run = self._run
         as_json = run.request.format is not None  # no Markdown: it is laid out once it is whole
-        self._markdown.update("" if as_json else run.answer.text)
+        self._markdown.advance("" if as_json else run.answer.text, draft)
         return {
             "on": True,
             "running": not run.ended,
@@ -46,7 +47,7 @@ class LiveView:
             "thinking": self._thinking(),
             "blocks": self._markdown.blocks,
             "tail": run.answer.text if as_json else self._markdown.tail,
-            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended), *calls_being_written(run)],
+            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended, draw=sketch), *calls_being_written(run)],
             "wait": self._waiting(),
         }
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import html
 
+_AT_ONCE_CHARS = 100_000  # a longer text is escaped in pieces: each holds the interpreter, and so everybody else
+
 
 def esc(text: object) -> str:
-    return html.escape(str(text), quote=True)
+    text = str(text)
+    if len(text) <= _AT_ONCE_CHARS:
+        return html.escape(text, quote=True)
+    return "".join(html.escape(text[at : at + _AT_ONCE_CHARS], quote=True) for at in range(0, len(text), _AT_ONCE_CHARS))
 
 
 def seconds(value: float | None) -> str:

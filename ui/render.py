@@ -9,7 +9,7 @@ from hashlib import blake2s
 from typing import Any
 
 from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, Usage
-from ui.markdown import to_html
+from ui.drawing import blocks, to_html
 from ui.markup import count, esc, thinking_seconds
 from ui.runcard import run_card
 from ui.text import WORDS as W
@@ -198,8 +198,8 @@ def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool,
 
 
 def trace_html(text: str) -> list[str]:
-    """A trace as rendered blocks of its paragraphs, for the moment it is opened."""
-    return [to_html(block) for block in text.split("\n\n") if block.strip()]
+    """A trace as rendered blocks, for the moment it is opened."""
+    return blocks(text)
 
 
 def empty_page(*, demo: bool, recordings: Sequence[ShelfEntry]) -> str:

@@ -97,7 +97,7 @@ class Settings:
             if not path and not draft.strip():
                 return {"note": W.request_empty, "parts": []}
             wanted = chat.request_for(path, draft, (), choices)
-            return self._shown(wanted, capabilities, model, session)
+            return await self._shown(wanted, capabilities, model, session)
         except BackendError as error:
             return {"note": f"{error.message} {error.hint}", "parts": []}
 
@@ -112,12 +112,12 @@ class Settings:
                 raise BadInput(W.no_such_chat, hint=W.reload)
             above = conversation.path[: conversation.path.index(node)]
             wanted = chat.request_for(above, "", (), Choices.from_stored(node.model, node.parameters or {}))
-            return self._shown(wanted, await self.chat.capabilities(node.model, session), node.model, session)
+            return await self._shown(wanted, await self.chat.capabilities(node.model, session), node.model, session)
         except BackendError as error:
             return {"note": f"{error.message} {error.hint}", "parts": []}
 
-    def _shown(self, wanted: ChatRequest, capabilities: Capabilities, model: str, session: Session) -> dict[str, Any]:
-        parts = snippets(wanted, capabilities, self.backend.engines.place(model, session.access))
+    async def _shown(self, wanted: ChatRequest, capabilities: Capabilities, model: str, session: Session) -> dict[str, Any]:
+        parts = await asyncio.to_thread(snippets, wanted, capabilities, self.backend.engines.place(model, session.access))
         return {"note": W.request_note if parts else W.request_none, "parts": [{"title": p.title, "text": p.text} for p in parts]}
 
     async def context(self, composer: dict[str, Any], model: str, session: Session, request: gr.Request, *panel: Any) -> Any:

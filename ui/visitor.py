@@ -27,6 +27,7 @@ NOT_SERVED = tuple(
     for start in ("/", "/gradio_api/")
     for path in "monitoring deep_link process_recording stream/ vibe- undo-vibe- run-history runs proxy= custom_component dev/".split()
 )
+AT_ONCE_BYTES = 1 << 20  # of a response
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
 
 
@@ -173,7 +174,11 @@ class PageHeaders:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *extra]}
-            await send(message)
+            body = message.get("body", b"")
+            rest = (max(0, len(body) - 1) // AT_ONCE_BYTES) * AT_ONCE_BYTES
+            for start in range(0, rest, AT_ONCE_BYTES):  # others have a turn in between
+                await send({**message, "body": body[start : start + AT_ONCE_BYTES], "more_body": True})
+            await send({**message, "body": body[rest:]} if rest else message)
 
         if not path.startswith(HEARTBEAT):
             return await self._app(scope, receive, with_headers)

@@ -15,6 +15,7 @@ from backend.catalogue import Capabilities
 from backend.checking import NUMERIC_PARAMETERS
 from backend.choices import Choices
 from backend.compare.batches import BatchLane
+from backend.composing import composed
 from backend.errors import BadInput
 from backend.types import Usage
 
@@ -143,10 +144,10 @@ def agreement_rate(answers: Sequence[str]) -> float | None:
 
 def _plain(text: str) -> str:
     """Letters with their marks, digits, and what makes another number or formula of them; words apart by one space."""
-    composed = _LINE_MARKS.sub("", unicodedata.normalize("NFC", text.casefold()))
+    plain = _LINE_MARKS.sub("", composed(text.casefold()))
     for pattern, sign in _OPERATORS:
-        composed = pattern.sub(sign, composed)
-    return " ".join("".join(map(_sign, composed)).split())
+        plain = pattern.sub(sign, plain)
+    return " ".join("".join(map(_sign, plain)).split())
 
 
 def _sign(sign: str) -> str:

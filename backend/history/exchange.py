@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from backend.attachments import Attachment
 from backend.errors import BadInput
@@ -20,11 +21,14 @@ from backend.types import Timing, Usage
 
 VERSION = 1
 MAX_IMPORT_CHARS = 100_000_000
+MAX_PARAMETERS_CHARS = 1_000_000  # of one answer or chat, as JSON
 _MEND = "Choose a file that was exported from this page, as it was saved."
 
 
 def _finite(value: dict[str, Any]) -> dict[str, Any]:
-    json.dumps(value, allow_nan=False)  # raises ValueError: NaN is no JSON, and PostgreSQL refuses it
+    text = json.dumps(value, allow_nan=False)  # raises ValueError: NaN is no JSON, and PostgreSQL refuses it
+    if len(text) > MAX_PARAMETERS_CHARS:
+        raise ValueError(f"more than {MAX_PARAMETERS_CHARS:,} characters")
     return value
 
 
@@ -77,7 +81,9 @@ class FileChat(BaseModel):
 class Envelope(BaseModel):
     format: Literal["qwen3-next-playground chats"]
     version: Literal[1]
-    conversations: tuple[FileChat, ...]
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def chat_of(conversation: Conversation) -> FileChat:
@@ -116,12 +122,17 @@ def _turn_of(node: Node) -> FileTurn:
 
 
 def to_text(chats: Sequence[Conversation]) -> str:
-    envelope = Envelope(
-        format="qwen3-next-playground chats",
-        version=1,
-        conversations=tuple(map(chat_of, chats)),
+    made = [_as_json(chat_of(chat)) for chat in chats]
+    return json.dumps(
+        {**Envelope(format="qwen3-next-playground chats", version=1).model_dump(), "conversations": made}, indent=2, ensure_ascii=False
     )
-    return envelope.model_dump_json(indent=2, exclude_none=True)
+
+
+def _as_json(chat: FileChat) -> dict[str, Any]:
+    """Turn by turn: in one step a long chat would hold up every thread."""
+    turns = [turn.model_dump(mode="json", exclude_none=True) for turn in chat.nodes]
+    told = chat.model_dump(mode="json", exclude_none=True, exclude={"nodes", "path"})
+    return {**told, "nodes": turns, "path": list(chat.path)}
 
 
 def check_size(text: str, filename: str) -> None:
@@ -133,16 +144,38 @@ def check_size(text: str, filename: str) -> None:
 def from_text(text: str, filename: str) -> tuple[FileChat, ...]:
     """The chats of a JSON file, parents before their children. Raises `BadInput` that names the line or field that is wrong."""
     check_size(text, filename)
+    where = f"{filename} cannot be imported"
     try:
-        chats = Envelope.model_validate_json(text.encode("utf-8", "replace")).conversations
+        raw = from_json(text.encode("utf-8", "replace"))
+    except ValueError as error:
+        raise BadInput(f"{where}: Invalid JSON: {error}.", hint=_MEND) from None
+    _checked(Envelope, raw, where, ())
+    conversations = raw.get("conversations")
+    if not isinstance(conversations, list):
+        raise BadInput(f"{where}: conversations: Input should be a list.", hint=_MEND)
+    chats = tuple(_chat(each, where, number) for number, each in enumerate(conversations))
+    for number, chat in enumerate(chats):
+        _check_tree(chat, f"{where}: conversations[{number}]")
+    return chats
+
+
+def _chat(raw: Any, where: str, number: int) -> FileChat:
+    """Turn by turn, as `_as_json`."""
+    loc: tuple[str | int, ...] = ("conversations", number)
+    turns = raw.get("nodes") if isinstance(raw, dict) else None
+    if not isinstance(turns, list):
+        return _checked(FileChat, raw, where, loc)
+    made = tuple(_checked(FileTurn, turn, where, (*loc, "nodes", place)) for place, turn in enumerate(turns))
+    return _checked(FileChat, {**raw, "nodes": made}, where, loc)
+
+
+def _checked(kind: type[Checked], raw: Any, where: str, loc: tuple[str | int, ...]) -> Checked:
+    try:
+        return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        if first["type"] == "json_invalid":
-            raise BadInput(f"{filename} cannot be imported: {first['msg']}.", hint=_MEND) from None
-        raise BadInput(f"{filename} cannot be imported: {_where(first['loc'])}: {first['msg']}.", hint=_MEND) from None
-    for number, chat in enumerate(chats):
-        _check_tree(chat, f"{filename} cannot be imported: conversations[{number}]")
-    return chats
+        place = _where((*loc, *first["loc"]))
+        raise BadInput(f"{where}: {place}: {first['msg']}." if place else f"{where}: {first['msg']}.", hint=_MEND) from None
 
 
 def _where(loc: tuple[str | int, ...]) -> str:

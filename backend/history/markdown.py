@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ _HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool
 _MARK = re.compile(r"<!-- playground:(conversation|turn|thinking|attachment|steps|text)(?: (\{.*\}))? -->")
 _LOOKS_LIKE_MARK = re.compile(r"^<!-- \\*playground:", re.MULTILINE)
 _ESCAPED_MARK = re.compile(r"^<!-- \\(\\*playground:)", re.MULTILINE)
+_AT_ONCE_CHARS = 100_000
 _FOLD_END = "\n\n</details>"
 _MEND = "Choose a Markdown file that was exported from this page, or import the JSON form."
 
@@ -35,7 +36,22 @@ def _mark(kind: str, values: dict[str, Any] | None = None) -> str:
 
 
 def _escaped(text: str) -> str:
-    return _LOOKS_LIKE_MARK.sub(lambda found: found[0].replace("playground:", "\\playground:"), text)
+    return _by_lines(text, lambda lines: _LOOKS_LIKE_MARK.sub(lambda found: found[0].replace("playground:", "\\playground:"), lines))
+
+
+def _marks_again(text: str) -> str:
+    return _by_lines(text, lambda lines: _ESCAPED_MARK.sub(r"<!-- \1", lines))
+
+
+def _by_lines(text: str, change: Callable[[str], str]) -> str:
+    """Changes lines that look like a mark. Some lines at a time: a search through all of a long text would hold up every thread."""
+    pieces, start = [], 0
+    while start < len(text):
+        end = text.find("\n", start + _AT_ONCE_CHARS) + 1 or len(text)
+        lines = text[start:end]
+        pieces.append(change(lines) if "<!-- " in lines else lines)
+        start = end
+    return "".join(pieces)
 
 
 def to_text(conversation: Conversation) -> str:
@@ -118,13 +134,13 @@ def _values(found: str | None, where: str) -> dict[str, Any]:
 
 def _unescaped(lines: list[str]) -> str:
     """A text without the empty line that stands after it."""
-    return _ESCAPED_MARK.sub(r"<!-- \1", "\n".join(lines[:-1] if lines and not lines[-1] else lines))
+    return _marks_again("\n".join(lines[:-1] if lines and not lines[-1] else lines))
 
 
 def _unfolded(lines: list[str]) -> str:
     text = "\n".join(lines[1:]).removeprefix("\n")
     text = text.rstrip("\n").removesuffix(_FOLD_END.strip("\n")).removesuffix("\n\n")
-    return _ESCAPED_MARK.sub(r"<!-- \1", text)
+    return _marks_again(text)
 
 
 def _checked(head: dict[str, Any], turns: list[dict[str, Any]], filename: str) -> FileChat:

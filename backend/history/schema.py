@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from typing import Any
 
 from sqlalchemy import (
@@ -30,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
+from backend.composing import composed
+
 SCHEMA_VERSION = 1
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -45,7 +46,7 @@ def storable(text: str) -> str:
 
 def folded(text: str) -> str:
     """`text` as search compares it: case folded and composed, for databases fold ASCII only or by the server's locale."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    return composed(composed(text).casefold())
 
 
 def to_json(value: Any) -> str:

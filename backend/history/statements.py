@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.attachments import Attachment, display_name
 from backend.errors import BadInput
-from backend.history.exchange import FileChat
+from backend.history.exchange import FileChat, FileTurn
 from backend.history.records import AnswerUpdate, Exchange, answer_values, known, stored_attachments
 from backend.history.schema import conversations, folded, nodes, panes, storable
 from backend.history.tree import Link, above, below, neighbour
@@ -164,7 +165,8 @@ async def write_updates(connection: AsyncConnection, updates: Sequence[AnswerUpd
     now = time.time()
     rows: list[dict[str, Any]] = []
     for each in updates:
-        values = {**answer_values(each), "folded": folded(each.content) if each.status != "streaming" else "", "written_at": now}
+        words = await asyncio.to_thread(folded, each.content) if each.status != "streaming" else ""
+        values = {**answer_values(each), "folded": words, "written_at": now}
         rows.append({"node": each.node_id, **{f"new_{name}": value for name, value in values.items()}})
     columns: dict[str, Any] = {name: bindparam(f"new_{name}", type_=nodes.c[name].type) for name in values}
     columns["region"] = func.coalesce(columns["region"], nodes.c.region)
@@ -201,8 +203,9 @@ async def insert_chat(connection: AsyncConnection, owner: str, chat: FileChat) -
             updated_at=seconds(chat.updated_at), preview=preview_of(first.content, first.attachments) if first else "",
         )
     )  # fmt: skip
-    rows = [
-        {
+
+    def row(turn: FileTurn) -> dict[str, Any]:
+        return {
             "id": ids[turn.id], "conversation_id": conversation_id, "parent_id": ids[turn.parent] if turn.parent else None,
             "active_child_id": ids[opened[turn.id]] if turn.id in opened else None, "role": turn.role, "content": turn.content,
             "folded": folded(turn.content), "thinking": turn.thinking, "attachments": stored_attachments(turn.attachments),
@@ -211,9 +214,9 @@ async def insert_chat(connection: AsyncConnection, owner: str, chat: FileChat) -
             "parameters": asking_again(turn.parameters) or None, "usage": known(turn.usage), "timing": known(turn.timing),
             "finish_reason": turn.finish_reason, "error": asdict(turn.error) if turn.error else None,
             "request_id": turn.request_id, "region": turn.region, "steps": stored_steps(turn.steps),
-        }
-        for turn in chat.nodes
-    ]  # fmt: skip
+        }  # fmt: skip
+
+    rows = await asyncio.to_thread(lambda: list(map(row, chat.nodes)))
     if rows:
         await connection.execute(insert(nodes), rows)
     return conversation_id

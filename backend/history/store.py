@@ -130,7 +130,7 @@ class History(Store):
         """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
         answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
         answer |= {"model": e.model, "parameters": e.parameters, "run_id": e.run_id, "region": e.region, "steps": stored_steps(e.steps)}
-        question, preview = _question(e.question or "", e.attachments)
+        question, preview = await asyncio.to_thread(_question, e.question or "", e.attachments)
         async with self._database.writing() as connection:
             if e.new_chat:
                 await statements.add_chat(connection, owner, e, question, answer, preview)

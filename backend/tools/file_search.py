@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
 from backend.attachments import Attachment
+from backend.composing import composed
 from backend.tools.running import ToolContext, ToolFailed
 
 PASSAGE_CHARS = 800
@@ -64,7 +64,7 @@ _ENDS = (("\n\n",), ("\n",), (". ", "。", "! ", "? ", "！", "？"), (" ",))
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return composed(text, "NFKC").casefold()
 
 
 def _indexed(text: str) -> str:

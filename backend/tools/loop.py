@@ -145,7 +145,7 @@ class ToolLoop:
             there = ", ".join(self._specs) or "none"
             queue.put_nowait(ToolProgress(call.id, "failed", f"There is no tool named {call.name}. There are: {there}."))
             return
-        problem = wrong_with_arguments(call.arguments, spec.tool)
+        problem = await asyncio.to_thread(wrong_with_arguments, call.arguments, spec.tool)
         if last:
             text = f"Not run: the limit of {self._kit.rounds} rounds is reached. Answer with what is known."
             queue.put_nowait(ToolProgress(call.id, "refused", text, problem=problem))

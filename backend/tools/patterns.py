@@ -1,4 +1,6 @@
-"""JSON Schema's patterns with a limit of time: a stranger's can go on for ever, and Python's own `re` lets nothing run meanwhile."""
+"""JSON Schema's patterns with a limit of time: a stranger's can go on for ever, and Python's own `re` lets nothing run meanwhile.
+
+`concurrent` lets other threads run: whoever checks what strangers bring does it in a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ PATTERN_TIME_S = 0.1
 
 def _found(pattern: str, text: str) -> bool:
     """Raises `TimeoutError`, which ends the whole look at a value."""
-    return regex.search(pattern, text, timeout=PATTERN_TIME_S) is not None
+    return regex.search(pattern, text, timeout=PATTERN_TIME_S, concurrent=True) is not None
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from backend import reasoning
 from backend.reasoning import ReasoningSplitter
 from backend.types import AnswerWasThinking, TextDelta, ThinkingDelta
 
@@ -83,3 +84,18 @@ def test_no_piece_of_the_first_closing_tag_is_ever_shown(raw):
     splitter = ReasoningSplitter(True)
     shown = "".join(d.text for character in raw for d in splitter.feed(character) if isinstance(d, ThinkingDelta))
     assert "</think>" not in shown and not shown.endswith(("</", "</think"))
+
+
+@pytest.mark.parametrize("starts", [True, None])
+def test_blanks_without_end_are_not_all_held_back_and_none_is_lost(starts):
+    splitter, out = ReasoningSplitter(starts), []
+    for piece in ["x", *[" " * 500] * 40, "y"]:
+        out += splitter.feed(piece)
+        assert len(splitter._held) <= reasoning.MAX_BLANKS + 8
+    assert "".join(delta.text for delta in [*out, *splitter.close()]) == "x" + " " * 20_000 + "y"
+
+
+def test_blanks_before_everything_are_not_all_held_back():
+    splitter = ReasoningSplitter(None)
+    told = [splitter.feed(" " * 500) for _ in range(40)]
+    assert any(told) and len(splitter._held) <= reasoning.MAX_BLANKS + 8

@@ -141,3 +141,18 @@ def test_counting_does_not_import_the_vendors_package():
     code = "import sys; from backend import tokens; assert tokens.load(); print('dashscope' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_a_long_estimate_is_made_from_its_beginning(monkeypatch):
+    monkeypatch.setattr(tokens, "_ROUGH_CHARS", 100)
+    text = "some words and 12 " * 50
+    assert tokens.rough_tokens(text) == pytest.approx(sum(tokens.rough_tokens(text[at : at + 90]) for at in range(0, 900, 90)), rel=0.1)
+
+
+def test_live_counting_looks_closely_at_no_long_piece(monkeypatch):
+    lengths = []
+    monkeypatch.setattr(tokens, "_count_now", lambda text: lengths.append(len(text)) or len(text))
+    counter = tokens.LiveCounter()
+    about = counter.feed("word " * 200_000)
+    assert max(lengths) < 1000 and about == pytest.approx(200_000, rel=0.3)
+    assert counter.feed(" more") > about

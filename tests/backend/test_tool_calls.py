@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from backend import tool_calls
 from backend.tool_calls import CallJoiner, CallSplitter
 from backend.types import TextDelta, ToolCall, ToolCallDelta
 
@@ -97,3 +98,27 @@ def test_calls_of_one_id_are_told_apart_alike_wherever_they_are_joined():
         for piece in pieces:
             joiner.add(piece)
     assert joiners[0].calls == joiners[1].calls == (ToolCall("call_0", "f", "{}"), ToolCall("call_0_1", "g", "{}"))
+
+
+HELD = {
+    "a name without end": ['<tool_call>{"name":"', *["a" * 1000] * 400],
+    "another order without end": ['<tool_call>{"x":"', *["a" * 1000] * 400],
+    "blanks after a call is opened": ["<tool_call>", *[" " * 1000] * 400],
+    "no end after the arguments": ['<tool_call>{"name":"a","arguments":{}}', *["a" * 1000] * 400],
+    "blanks": ["x", *[" " * 1000] * 400],
+    "many that are none, in one piece": ["<tool_call>x</tool_call>" * 40_000],
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_is_held_back_is_bounded_and_nothing_is_lost(monkeypatch, name):
+    """Each piece of text looks through it again: without a bound a long answer takes time that grows with its square."""
+    splitter, out, most = CallSplitter(), [], []
+    step = CallSplitter._step
+    monkeypatch.setattr(CallSplitter, "_step", lambda self, out: (most.append(len(self._held)), step(self, out))[1])
+    for piece in HELD[name]:
+        out += splitter.feed(piece)
+    out += splitter.close()
+    assert max(most) <= max(tool_calls.MAX_BLOCK_CHARS, tool_calls.MAX_HEAD_CHARS) + 2 * tool_calls.MAX_HEAD_CHARS
+    told = "".join(each.text if isinstance(each, TextDelta) else each.arguments for each in out)
+    assert abs(len(told) - len("".join(HELD[name]))) <= len('<tool_call>{"name":"a","arguments":')

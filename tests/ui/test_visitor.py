@@ -238,3 +238,22 @@ async def test_a_page_whose_connection_breaks_has_left_too():
     with pytest.raises(ConnectionResetError):
         await page.get("/gradio_api/heartbeat/h")
     assert page.sessions.told == ["+h", "-h"] and page.owners.told == ["+local", "-local"]
+
+
+@pytest.mark.parametrize("size", [0, 10, 11, 25])
+async def test_a_long_response_is_sent_in_pieces_so_that_others_have_a_turn(monkeypatch, size):
+    monkeypatch.setattr("ui.visitor.AT_ONCE_BYTES", 10)
+    body, sent = bytes(range(size)), []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    async def send(message):
+        sent.append(message)
+
+    page = PageHeaders(app, visitors=visitors(public=False), on_page=lambda owner: None, sessions=(), owners=())
+    await page({"type": "http", "path": "/x", "headers": []}, None, send)
+    pieces = sent[1:]
+    assert b"".join(piece["body"] for piece in pieces) == body and max(len(piece["body"]) for piece in pieces) <= 10
+    assert [piece.get("more_body", False) for piece in pieces] == [True] * (len(pieces) - 1) + [False]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -77,15 +77,15 @@ class Background:
         """All answers as JSON Lines, each with its prompt and its settings."""
         runner, owner = await self.runner(), self.tab.owner(request)
         batch, prompts = await runner.store.load(owner, batch_id), await runner.store.prompts(owner, batch_id)
-        lines = []
-        for cell in await runner.store.cells(owner, batch_id):
-            told: dict[str, Any] = {
-                "prompt": prompts[cell.row].text,
-                "tag": prompts[cell.row].tag,
-                "model": batch.lanes[cell.lane].choices.model,
-            }
-            lines.append(json.dumps({**told, **asdict(cell)}, ensure_ascii=False))
-        return download("answers.jsonl", "".join(line + "\n" for line in lines), "application/jsonl")
+        cells = await runner.store.cells(owner, batch_id)
+
+        def lines() -> Iterator[str]:
+            for cell in cells:
+                prompt, model = prompts[cell.row], batch.lanes[cell.lane].choices.model
+                told = {"prompt": prompt.text, "tag": prompt.tag, "model": model, **asdict(cell)}
+                yield json.dumps(told, ensure_ascii=False) + "\n"
+
+        return download("answers.jsonl", await asyncio.to_thread(lambda: "".join(lines())), "application/jsonl")
 
     def region(self, choices: Choices, session: Session) -> str | None:
         return self.tab.backend.engines.region_of(choices.model, session.access)

@@ -22,6 +22,7 @@ from backend import (
     to_json_lines,
     turn_count,
 )
+from ui import drawing
 from ui.compare.bench import columns_of, name_of
 from ui.compare.difference import diff_view
 from ui.compare.results import results_view
@@ -97,7 +98,7 @@ class Judging:
                     return await self._table(session, request)
                 case "results":
                     votes = await (await self.tab.backend.side_by_side()).votes.all(self.tab.owner(request))
-                    return results_view(votes, tag=str(data.get("tag") or ""), settings=bool(data.get("settings")))
+                    return await drawing.in_thread(results_view, votes, tag=str(data.get("tag") or ""), settings=bool(data.get("settings")))
         except BackendError as error:
             return f"<p class='hint'>{esc(error.message)} {esc(error.hint)}</p>"
         return ""
@@ -117,7 +118,7 @@ class Judging:
         _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
         if comparison.hidden:
             return f"<p class='hint'>{esc(W.table_hidden)}</p>"
-        return table_view(columns_of(comparison, conversations, capabilities))
+        return await drawing.in_thread(table_view, columns_of(comparison, conversations, capabilities))
 
     async def _diff(self, data: dict[str, Any], session: Session, request: gr.Request) -> str:
         _, comparison, conversations, capabilities = await self.tab.loaded(session, request)
@@ -128,7 +129,7 @@ class Judging:
         left, right = _place(data.get("a"), 0, len(answers)), _place(data.get("b"), 1, len(answers))
         what = "thinking" if data.get("what") == "thinking" else "answers"
         sides = [(names[place], _text(answers[place], what)) for place in (left, right)]
-        return _diff_bar(names, left, right, what) + diff_view(*sides)
+        return _diff_bar(names, left, right, what) + await drawing.in_thread(diff_view, *sides, drawing.difference)
 
 
 def _same(before: Vote, vote: Vote) -> bool:

@@ -2,7 +2,7 @@
 
 What models and people wrote is escaped or rendered by the page's own functions; then the whole body goes through a sieve that knows
 only what such a page is made of, which also takes out the buttons that would do nothing here. Knows no comparison and no database,
-and works long on long traces: call it in a thread.
+and works long on long traces: call it by `ui.drawing.in_thread`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from backend.catalogue import ASSETS
 from ui.compare.bench import foot
 from ui.compare.difference import diff_view
 from ui.compare.table import Column, table_view
-from ui.markdown import MATHML_ATTRIBUTES, MATHML_TAGS, to_html
+from ui.drawing import difference, to_html
+from ui.markdown import MATHML_ATTRIBUTES, MATHML_TAGS
 from ui.markup import esc
 from ui.render import answer_parts, error_card
 from ui.text import WORDS as W
@@ -192,7 +193,7 @@ def _difference(answers: Sequence[tuple[str, str]]) -> str:
     if len(answers) < 2:
         return ""
     title = W.file_difference.format(left=answers[0][0], right=answers[1][0])
-    return f"<details class='difference'><summary>{esc(title)}</summary>{diff_view(*answers[:2])}</details>"
+    return f"<details class='difference'><summary>{esc(title)}</summary>{diff_view(answers[0], answers[1], difference)}</details>"
 
 
 def _pane(side: Side, node: Node | None, question: str | None) -> str:

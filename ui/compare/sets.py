@@ -29,6 +29,7 @@ from backend import (
     shipped_prompts,
     subject_of,
 )
+from ui import drawing
 from ui.compare.background import Background
 from ui.compare.batch_view import cost_line, set_note
 from ui.compare.pair_view import Pair, pair_view, pairs_of
@@ -189,7 +190,8 @@ class Sets:
             return f"<p class='hint judge-over'>{esc(W.judge_over)}</p>"
         found = {cell.lane: cell for cell in await runner.store.cells(owner, batch.id, pair.row)}
         (prompt,) = await runner.store.prompts(owner, batch.id, pair.row)
-        return pair_view(batch, pair, prompt.text, found[pair.left], found[pair.right], done=len(pairs) - len(left), total=len(pairs))
+        sides, done = (found[pair.left], found[pair.right]), len(pairs) - len(left)
+        return await drawing.in_thread(pair_view, batch, pair, prompt.text, *sides, done=done, total=len(pairs))
 
 
 def _open_pairs(batch: Batch, states: Mapping[tuple[int, int], str], told: set[str]) -> tuple[list[Pair], list[Pair]]:

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from backend import BadInput, Capabilities, Comparison, Conversation, RunFile, answers_at, other_questions, question_at, turn_count
+from ui import drawing
 from ui.compare.bench import in_turn, name_of
 from ui.compare.live import NOTHING
 from ui.compare.page_file import Side, page_file
@@ -43,7 +44,7 @@ class Share:
         prompts = [question_at(comparison, conversations, turn) for turn in range(turns)]
         versions = f"{W.product}, Python {platform.python_version()}, gradio {gr.__version__}"
         sides = _sides(comparison, conversations, capabilities, turns)
-        text = await asyncio.to_thread(lambda: page_file(prompts, sides, votes, made_at=datetime.now(UTC), versions=versions))
+        text = await drawing.in_thread(page_file, prompts, sides, votes, made_at=datetime.now(UTC), versions=versions)
         return {self.parts.files: download("comparison.html", text, "text/html")}
 
     @told

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from backend import Batch, Cell, agreement_rate
-from ui.compare.difference import difference
+from ui.drawing import difference
 from ui.markup import count, esc, seconds
 from ui.render import answer_parts, error_card
 from ui.text import WORDS as W
@@ -45,7 +45,10 @@ def sweep_view(batch: Batch, cells: Sequence[Cell]) -> str:
 def _agreement(texts: Sequence[str], rate: float | None) -> str:
     if rate is None:
         return W.sweep_alone if texts else "-"
-    alike = [difference(first, second).same_share for first, second in combinations(texts, 2)]
+    shares = [difference(first, second).same_share for first, second in combinations(texts, 2)]
+    alike = [share for share in shares if share is not None]
+    if not alike:
+        return W.sweep_agreement.format(share=f"{100 * rate:.0f}")
     return W.sweep_agreement.format(share=f"{100 * rate:.0f}") + ", " + W.sweep_words.format(words=f"{100 * sum(alike) / len(alike):.0f}")
 
 

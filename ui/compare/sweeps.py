@@ -10,6 +10,7 @@ import gradio as gr
 import pandas as pd
 
 from backend import BackendError, BadInput, Batch, BatchLane, Prompt, axis_from, count_tokens, estimate, lanes_of
+from ui import drawing
 from ui.compare.background import Background
 from ui.compare.batch_view import cost_line
 from ui.compare.sweep_view import sweep_points, sweep_view
@@ -83,7 +84,7 @@ class Sweeps:
                     cells = await runner.store.cells(self.tab.owner(request), batch.id)
                     if len(cells) != seen:
                         seen = len(cells)
-                        updates |= self._shown(batch, cells)
+                        updates |= await self._shown(batch, cells)
                 yield updates
 
     async def look(self, session: Session, request: gr.Request) -> Updates:
@@ -92,12 +93,12 @@ class Sweeps:
         if batch is None:
             return {self.parts.cards: "", **{plot: gr.update(visible=False) for plot in (self.parts.length_plot, self.parts.time_plot)}}
         cells = await (await self.background.runner()).store.cells(self.tab.owner(request), batch.id)
-        return self._shown(batch, cells)
+        return await self._shown(batch, cells)
 
-    def _shown(self, batch: Batch, cells: list[Any]) -> Updates:
+    async def _shown(self, batch: Batch, cells: list[Any]) -> Updates:
         first, *second = batch.lanes[0].point
         titles = {"x_title": W.parameters.get(first, first), "color_title": W.parameters.get(second[0], second[0]) if second else None}
-        updates: Updates = {self.parts.cards: sweep_view(batch, cells)}
+        updates: Updates = {self.parts.cards: await drawing.in_thread(sweep_view, batch, cells)}
         for plot, what in ((self.parts.length_plot, "tokens"), (self.parts.time_plot, "time")):
             points = sweep_points(batch, cells, what)
             table = pd.DataFrame(points, columns=["x", "y", "line"])

@@ -27,7 +27,7 @@ from backend import (
     pane_from,
     subject_of,
 )
-from ui import render
+from ui import drawing, render
 from ui.chat import ChatTab
 from ui.compare.bench import bench_value, in_turn
 from ui.compare.frame import CompareParts
@@ -145,8 +145,9 @@ class CompareTab:
         if answers:
             vote = await comparing.votes.find(self.owner(request), subject_of(list(answers.values())))
         return {
-            self.parts.bench: bench_value(
-                comparison, conversations, capabilities, live_nodes=session.side_by_side.live_nodes, verdict=verdict_now(vote, answers),
+            self.parts.bench: await drawing.in_thread(
+                bench_value, comparison, conversations, capabilities,
+                live_nodes=session.side_by_side.live_nodes, verdict=verdict_now(vote, answers),
                 focus=session.side_by_side.focus, note=session.side_by_side.notes.get(comparison.id, ""),
             )
         }  # fmt: skip

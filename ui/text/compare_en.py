@@ -106,6 +106,7 @@ class CompareEnglish(BatchEnglish, ExportEnglish):
     diff_same = "The two texts are the same."
     diff_share = "{share} % of the words are the same, in the same order."
     diff_none = "One of the two has no text yet."
+    diff_too_long = "Comparing these takes too long, so both are shown as they are."
     diff_cut = "Only the first {n} words of each are compared."
     diff_only = "Only in {name}"
     # results

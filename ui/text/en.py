@@ -225,6 +225,7 @@ class English(CompareEnglish, ToolsEnglish):
         "new": "New chat",
         "dismiss": "Close",
     }
+    shown_as_written = "The rest is shown as it was written: laying it out would take too long."
     damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
     went_wrong = "This could not be done. Reload the page and try again."
     too_many_events = "Too much is going on here for you at once."

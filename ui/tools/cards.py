@@ -4,32 +4,44 @@ model, a tool or a person wrote is escaped here."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from backend import Called, Run, Step
-from ui.markdown import to_html
+from ui.drawing import kept, to_html
 from ui.markup import esc, thinking_seconds
 from ui.text import WORDS as W
 
 LONGEST_SHOWN = 4000  # characters of a result; the rest scrolls no further
+MAX_LAID_OUT_CHARS = 100_000  # of arguments: longer ones are shown as they were written
 
 
-def step_parts(steps: Sequence[Step], *, live: bool) -> list[dict[str, str]]:
+def step_parts(steps: Sequence[Step], *, live: bool, draw: Callable[[str], str] = to_html) -> list[dict[str, str]]:
     """Parts with ids that stay while the answer grows, so that only what changed is drawn again; `live`: calls can be answered."""
-    return [{"id": name, "html": text} for place, step in enumerate(steps) for name, text in _parts(step, place, live=live)]
+    return [{"id": name, "html": text} for place, step in enumerate(steps) for name, text in _parts(step, place, live, draw)]
 
 
-@lru_cache(maxsize=128)  # while the answer goes on, what is before is asked for twenty times a second
-def _parts(step: Step, place: int, *, live: bool) -> tuple[tuple[str, str], ...]:
-    trace = [(f"{place}-trace", _trace(step))] if step.thinking else []
-    text = [(f"{place}-text", f"<div class='answer step-text' dir='auto'>{to_html(step.content)}</div>")] if step.content.strip() else []
-    return (*trace, *text, *((call.id, call_card(call, live=live)) for call in step.calls))
+def _parts(step: Step, place: int, live: bool, draw: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    if step.thinking:
+        yield f"{place}-trace", _once(("trace", step.thinking, step.thinking_s), lambda: _trace(step))
+    if step.content.strip():
+        yield f"{place}-text", f"<div class='answer step-text' dir='auto'>{draw(step.content)}</div>"
+    for call in step.calls:
+        yield call.id, _once(("card", call, live), partial(call_card, call, live=live))
+
+
+def _once(key: object, draw: Callable[[], str]) -> str:
+    """While the answer goes on, what is before is asked for twenty times a second."""
+    drawn: str | None = kept.find(key)
+    if drawn is None:
+        drawn = draw()
+        kept.keep(key, drawn, 2 * len(drawn))  # the key holds the text, too
+    return drawn
 
 
 def steps_html(steps: Sequence[Step]) -> str:
-    """The steps of a finished answer."""
+    """The steps of a finished answer. Waits for what draws them."""
     return "".join(part["html"] for part in step_parts(steps, live=False))
 
 
@@ -71,6 +83,8 @@ def _arguments(call: Called, *, written: bool) -> str:
 
 def _pretty(arguments: str) -> tuple[str, bool]:
     """Laid out where they are JSON; as the model wrote them where not, or not yet."""
+    if len(arguments) > MAX_LAID_OUT_CHARS:
+        return arguments, True
     try:
         value: Any = json.loads(arguments)
     except (ValueError, RecursionError):

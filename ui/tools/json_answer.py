@@ -11,6 +11,7 @@ from backend import AnswerFormat, BadInput, check_schema, mismatches
 from ui.markup import esc
 from ui.text import WORDS as W
 
+MAX_LAID_OUT_CHARS = 200_000
 Path = tuple[str | int, ...]
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
@@ -33,6 +34,8 @@ def format_from(on: bool, text: str | None) -> AnswerFormat | None:
 
 def json_answer(content: str, wanted: Mapping[str, Any]) -> str:
     """The answer's HTML: laid out and marked where it is JSON, else as it is, with the reason."""
+    if len(content) > MAX_LAID_OUT_CHARS:
+        return f"<p class='note'>{esc(W.shown_as_written)}</p><pre class='json'>{esc(content)}</pre>"
     fenced = _FENCE.match(content)
     try:
         value = json.loads(fenced[1] if fenced else content)

@@ -208,3 +208,43 @@ async def test_the_same_file_can_be_imported_twice(history):
 
 def test_no_value_can_close_the_comment_it_stands_in():
     assert "--" not in markdown._mark("turn", {"model": "a --> b ---"}).removeprefix("<!--").removesuffix("-->")
+
+
+@pytest.mark.parametrize(("more", "taken"), [(0, True), (1, False)])
+def test_parameters_of_any_size_are_not_taken(monkeypatch, more, taken):
+    monkeypatch.setattr(exchange, "MAX_PARAMETERS_CHARS", 20)
+    text = chats({**QUESTION, "parameters": {"a": "x" * (11 + more)}})
+    if taken:
+        assert exchange.from_text(text, "x.json")[0].nodes[0].parameters
+    else:
+        with pytest.raises(BadInput, match=r"conversations\[0\]\.nodes\[0\]\.parameters: .*more than 20 characters"):
+            exchange.from_text(text, "x.json")
+
+
+def test_a_long_file_is_read_turn_by_turn_and_written_so(monkeypatch):
+    """In one step it would hold up every thread of the server."""
+    steps = []
+    for name in ("model_validate", "model_dump"):
+        monkeypatch.setattr(exchange.FileTurn, name, _counted(steps, name, getattr(exchange.FileTurn, name)))
+    turns = [{**QUESTION, "id": str(number)} for number in range(50)]
+    (chat,) = exchange.from_text(chats(*turns), "x.json")
+    assert steps.count("model_validate") == 50 and len(chat.nodes) == 50
+    monkeypatch.setattr(exchange, "chat_of", lambda same: same)
+    exchange.to_text([chat])
+    assert steps.count("model_dump") == 50
+
+
+def _counted(steps, name, method):
+    def call(*args, **kwargs):
+        steps.append(name)
+        return method(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("line", ["<!-- playground:turn -->", "<!-- \\\\playground:x", "<!-- no mark", "", "x <!-- playground:text -->"])
+def test_long_texts_with_what_looks_like_marks_come_back_as_they_were(monkeypatch, line):
+    monkeypatch.setattr(markdown, "_AT_ONCE_CHARS", 30)
+    text = f"{line}\nmore\n" * 40
+    assert markdown._marks_again(markdown._escaped(text)) == text
+    assert not any(markdown._MARK.fullmatch(each) for each in markdown._escaped(text).split("\n"))
