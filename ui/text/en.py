@@ -116,7 +116,7 @@ class English(CompareEnglish, ToolsEnglish):
     }
     place = "place {n} in the queue"
     retrying = "{reason} Trying again in {seconds} s (attempt {attempt})."
-    not_saved = "This answer is not being saved: {reason}"
+    not_saved = "This answer is not saved yet, which is tried again: {reason}"
     says_started = "Thinking started"
     says_still = "Still thinking, {n} tokens"
     says_ready = "Answer ready"
