@@ -140,6 +140,20 @@ class FirstWrites:
         self._round_at_s = min(self._round_at_s, self._clock() + self._pause_s)
 
 
+async def until_written(
+    write: FirstWrite, failed: Callable[[StorageError], None], sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+) -> None:
+    """Tries `write` with growing pauses until it succeeds; `failed` is told of every failure."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return await write()
+        except StorageError as error:
+            failed(error)
+        await sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
 def not_saved(run: Run, error: BackendError) -> None:
     """The run goes on in memory; the page says that it is not saved."""
     before, run.storage_error = run.storage_error, error

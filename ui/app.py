@@ -27,6 +27,7 @@ from ui.compare.tab import CompareTab
 from ui.layout import Page
 from ui.machine import Machine
 from ui.parameters import BUILT_IN_PRESETS
+from ui.presence import Presence
 from ui.settings import Settings
 from ui.text import WORDS as W
 from ui.tools.handlers import ToolPanel
@@ -225,7 +226,7 @@ def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, ro
         server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(),
         max_threads=100, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
         prevent_thread_lock=True, share=False, mcp_server=True,
-        app_kwargs={"middleware": [api, headers], "docs_url": None, "openapi_url": None},
+        app_kwargs={"middleware": [api, headers, Middleware(Presence, backend=backend)], "docs_url": None, "openapi_url": None},
     )  # fmt: skip
     if block:
         demo.block_thread()

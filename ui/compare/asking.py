@@ -16,6 +16,7 @@ from backend import BackendError, Run, subject_of
 from ui import render
 from ui.compare.live import NOTHING, follow
 from ui.compare.tab import CompareTab, judged, refused, told
+from ui.live import saved
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session
@@ -77,8 +78,8 @@ class Asking:
         if shown():
             failures = [await run.storage_failure() for run in runs.values()] if all(run.ended for run in runs.values()) else []
             failure = next((f for f in failures if f is not None), None)
-            if failure is not None:  # what is not stored stays on the page as it was last shown
-                yield {self.parts.live: {**value, "error": render.page_error(failure)}}
+            if failure is not None:  # what is not stored stays on the page as it was last shown, until `over` finds it stored
+                yield {self.parts.live: {**value, "error": render.page_error(failure), "over": True}}
             else:
                 yield {self.parts.live: {**value, "over": True}}
 
@@ -92,7 +93,11 @@ class Asking:
     async def over(self, session: Session, request: gr.Request) -> Updates:
         """Everything as stored, in place of the live answers; a vote that was given before gets the figures. Answers that have begun
         meanwhile (the next of several turns) are left to `resume`."""
-        comparing = await self.tab.backend.side_by_side()
+        comparing, session_hash = await self.tab.backend.side_by_side(), str(request.session_hash)
+        view, owner = self.tab.views.of(session_hash), self.tab.owner(request)
+        newest = [run for pane in self.tab.open(session).panes if (run := comparing.newest(owner, pane)) is not None and run.ended]
+        if not await saved(newest, lambda: self.tab.views.of(session_hash) == view):
+            return {self.parts.live: gr.skip()}
         followed = session.side_by_side.live_nodes
         await self.tab.leave_to_live(comparing, session, request)
         live = {**NOTHING, "left": True, "state": "done", "status": W.compare_over}

@@ -225,6 +225,10 @@ class English(CompareEnglish, ToolsEnglish):
         "new": "New chat",
         "dismiss": "Close",
     }
+    shared_history = "Another app has the same chat history open."
+    shared_history_hint = (
+        "Its answers show here as they are saved. End one of the two, or give each a data folder of its own: PLAYGROUND_DATA_DIR."
+    )
     damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
     no_such_chat = "This chat is not here any more."
     reload = "Reload the page and try again."
