@@ -18,7 +18,7 @@ from backend import Attachment, Backend, BackendError, BadInput, Chat, Choices, 
 from ui import render
 from ui.chat import ChatTab, is_recording
 from ui.layout import Page
-from ui.live import IDLE, saved
+from ui.live import IDLE, are_saved
 from ui.live import follow as live_values
 from ui.text import WORDS as W
 from ui.updates import Updates, page_error
@@ -118,8 +118,8 @@ class Answers:
         if not self.tab.views.shows(session_hash, view):
             return
         failure = await run.storage_failure()
-        if failure is not None:  # what is not stored stays on the page as it was last shown, until `over` finds it stored
-            yield {self.page.live: {**value, "running": False, "over": True, "error": render.page_error(failure), "jump": True}}
+        if failure is not None:  # what is not stored stays on the page as it was last shown, until `saved`
+            yield {self.page.live: {**value, "running": False, "unsaved": True, "error": render.page_error(failure), "jump": True}}
         else:
             yield {self.page.live: {**value, "running": False, "over": True}}
 
@@ -132,11 +132,7 @@ class Answers:
         return {self.page.log: gr.skip()} if run.ended else shown
 
     async def over(self, search: str | None, session: Session, request: gr.Request) -> Updates:
-        """Everything as stored, in place of the live answer, as soon as that is stored."""
-        newest, session_hash = self.tab.newest(session, request), str(request.session_hash)
-        view = self.tab.views.of(session_hash)
-        if newest is not None and newest.ended and not await saved([newest], lambda: self.tab.views.of(session_hash) == view):
-            return {self.page.live: gr.skip()}
+        """Everything as stored, in place of the live answer."""
         if self.tab.running(session, request) is not None:
             return {self.page.live: gr.skip()}  # another one has begun meanwhile, and is shown by its own events
         run = self.tab.newest(session, request)
@@ -147,6 +143,14 @@ class Answers:
             return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request, search=search)}
         except BackendError as error:
             return {self.page.live: page_error(error)}
+
+    async def saved(self, search: str | None, session: Session, request: gr.Request) -> Updates:
+        """As `over`, once an answer is stored that could not be at its end."""
+        newest, session_hash = self.tab.newest(session, request), str(request.session_hash)
+        view = self.tab.views.of(session_hash)
+        if newest is None or not await are_saved([newest], lambda: self.tab.views.of(session_hash) == view):
+            return {self.page.live: gr.skip()}
+        return await self.over(search, session, request)
 
     async def stop(self, session: Session, request: gr.Request) -> None:
         """Ends the answer in the making; whoever follows it shows what arrived."""

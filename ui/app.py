@@ -78,6 +78,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.live.sent(None, None, page.composer, js=CLEAR_COMPOSER, **QUIET)
     page.live.begun(answers.begun, [page.search, session], show[1:], trigger_mode="multiple", **QUIET)
     page.live.over(answers.over, [page.search, session], show, trigger_mode="multiple", **QUIET)
+    page.live.unsaved(answers.saved, [page.search, session], show, trigger_mode="multiple", **QUIET)
     page.stop.click(answers.stop, [session], None, queue=False, **QUIET)
     # opening a chat ends before an answer in it is followed: an update that comes while a page still mounts may be missed
     opened = [
@@ -155,6 +156,7 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
         demo.load(shelf.load, [parts.saved, session], [parts.bench, parts.live], **QUIET),
         parts.share_open.upload(share.open, [parts.share_open, session], [parts.bench, parts.live], **QUIET),
         parts.live.over(asking.over, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
+        parts.live.unsaved(asking.saved, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
         parts.setup_use.click(setup.use_setup, [parts.setup, parts.setups, session], shown, **QUIET),
     ]
     for change in changes:

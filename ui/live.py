@@ -125,7 +125,7 @@ class LiveView:
         return f"{time.monotonic() - self._run.started_s:.0f} s"
 
 
-async def saved(runs: Collection[Run], still_shown: Callable[[], bool]) -> bool:
+async def are_saved(runs: Collection[Run], still_shown: Callable[[], bool]) -> bool:
     """Returns once runs that could not be saved are; False where the page shows something else by then, or they never will be."""
     while waiting := [run for run in runs if run.storage_error is not None]:
         if any(run.unstorable for run in waiting) or not still_shown():
