@@ -93,10 +93,12 @@ def serve(options: argparse.Namespace) -> int:
     choices, model, capabilities = asyncio.run(backend.first_choices())
     demo = build(backend, choices, model, capabilities)
     demo.extra_startup_events.append(backend.serve_here)
+    end.serving = True
     address = launch(demo, backend, host=options.host, port=options.port, root_path=options.root_path, block=False)
     print(f"Qwen3-Next Playground: {address}  (Ctrl+C ends it)", flush=True)  # noqa: T201
     end.wait()
     backend.end()
+    demo.server.config.timeout_graceful_shutdown = 1  # seconds, for the streams of open pages
     demo.close(verbose=False)
     return 0
 
@@ -107,13 +109,12 @@ class EndOnSignal:
     longer than `docker stop` waits."""
 
     def __init__(self) -> None:
-        self._asked, self._serving = threading.Event(), False
+        self._asked, self.serving = threading.Event(), False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
 
     def wait(self) -> None:
-        """Returns when the first has come; called once the page is served."""
-        self._serving = True
+        """Returns when the first has come."""
         while not self._asked.wait(0.5):  # without a limit Windows tells of no Ctrl+C
             pass
         logging.getLogger(__name__).info("ending: answers are stopped and saved; a second signal ends at once")
@@ -124,8 +125,8 @@ class EndOnSignal:
     def _take(self, number: int, frame: object) -> None:
         if self._asked.is_set():
             os._exit(128 + number)
-        if not self._serving:
-            sys.exit(0)  # nothing has begun yet
+        if not self.serving:
+            sys.exit(0)  # there is nothing to end yet
         self._asked.set()
 
 

@@ -70,11 +70,25 @@ async def until(condition: Callable[[], bool], limit_s: float = 60) -> float:
     return time.perf_counter() - start_s
 
 
+def sizes(data: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in data.iterdir()}
+
+
 def stored(data: Path, words: str) -> bool:
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{data / FILE}?mode=ro", uri=True, timeout=5)) as connection:
         found = "SELECT count(*) FROM playground_nodes q JOIN playground_nodes a ON a.parent_id = q.id WHERE q.content LIKE ? AND a.status = 'done'"
         return bool(connection.execute(found, (f"{words}%",)).fetchone()[0])
     return False
+
+
+async def heartbeat(url: str, visitor: Visitor) -> None:
+    """The connection that an open page holds; without one its answers are ended soon."""
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout()) as client,
+        client.get(f"{url}/gradio_api/heartbeat/{visitor.session}") as alive,
+    ):
+        async for _ in alive.content:
+            pass
 
 
 async def ask(visitor: Visitor, text: str, mark: str = "This") -> tuple[float, float]:
@@ -166,13 +180,17 @@ async def full(engine: str, _: Path) -> str:
         return f"answered after {answered_s:.1f} s, stored then: {there}, stored {after_s:.1f} s after there was room; {kept(data)}"
 
 
+def remount(disk: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+
 async def read_only(engine: str, _: Path) -> str:
     with small_disk(4096) as data:
-        subprocess.run(["mount", "-o", "remount,ro", str(data)], check=True)
+        remount(data, "ro")
         with app(engine, data) as (_, url):
             async with visitors(url, 1) as (tab,):
                 _, answered_s = await ask(tab, "during " + SHORT)
-                subprocess.run(["mount", "-o", "remount,rw", str(data)], check=True)
+                remount(data, "rw")
                 after_s = await until(lambda: stored(data, "during"))
         return f"answered after {answered_s:.1f} s, stored {after_s:.1f} s after it could be written; {kept(data)}"
 
@@ -187,19 +205,21 @@ async def cut_short(engine: str, data: Path) -> str:
     with app(engine, data) as (_, url):
         async with visitors(url, 1) as (tab,):
             await ask(tab, "after " + SHORT)
-    aside = [path for path in data.glob(f"{FILE}.damaged-*") if not path.name.endswith(("-wal", "-shm"))]
-    return f"set aside {len(aside)} file of {aside[0].stat().st_size if aside else 0} of {size} bytes; {kept(data)}"
+    aside = [length for name, length in sizes(data).items() if ".damaged-" in name and not name.endswith(("-wal", "-shm"))]
+    return f"set aside {len(aside)} file of {sum(aside)} of {size} bytes; {kept(data)}"
 
 
 async def opened_twice(engine: str, data: Path) -> str:
     with app(engine, data) as (first, url):
         async with visitors(url, 1) as (tab,):
-            asked = asyncio.create_task(ask(tab, "twice [[words:500]] [[rate:80]]"))
+            page = asyncio.create_task(heartbeat(url, tab))
+            asked = asyncio.create_task(ask(tab, "twice [[words:2500]] [[rate:100]]"))
             await asyncio.sleep(1)
             with app(engine, data) as (_, second):
                 async with visitors(second, 1) as (other,):
                     during = kept(data)
                     await asked
+                    page.cancel()
                     after = kept(data)
                     first.send_signal(signal.SIGTERM)
                     await until(lambda: first.poll() is not None, 20)
