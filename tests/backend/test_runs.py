@@ -8,7 +8,7 @@ import pytest
 
 from backend import runs as the_runs
 from backend.errors import BadInput, ContentFiltered, StorageError
-from backend.first_writes import BEGIN_WITHIN_S, LONGEST_PAUSE_S
+from backend.first_writes import BEGIN_WITHIN_S, FIRST_PAUSE_S, LONGEST_PAUSE_S
 from backend.run import Run, TextBuffer
 from backend.runs import FIRST_SEEN_GRACE_S, LEFT_GRACE_S, MAX_UNSAVED, RETURN_GRACE_S, SAVE_EVERY_S, TICK_S, WRITE_EVERY_S, Runs
 from backend.types import AnswerWasThinking, ChatRequest, Finished, Message, Started, TextDelta, ThinkingDelta, Usage
@@ -250,6 +250,18 @@ async def test_a_turn_is_never_stored_before_the_one_it_hangs_from(scripted, clo
     await clock.pass_s(LONGEST_PAUSE_S + 1)
     for chat in ("one", "two"):
         assert [each for each in database.begun if each.startswith(chat)] == [f"{chat}{n}" for n in range(3)]
+    await house.aclose()
+
+
+async def test_a_turn_asked_as_the_database_comes_back_still_waits_for_the_one_before(scripted, clock, database, house):
+    house.start(new_run(), answered(scripted), database.begin("first"))
+    await clock.pass_s(BEGIN_WITHIN_S)
+    database.error = None
+    house.start(new_run(), answered(scripted), database.begin("second"))
+    await clock.pass_s(0.2)
+    assert database.begun == [], "the first is not due yet"
+    await clock.pass_s(2 * FIRST_PAUSE_S + 1)
+    assert database.begun == ["first", "second"]
     await house.aclose()
 
 
