@@ -10,8 +10,12 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
+
+END_WITHIN_S = 9.5  # `docker stop` kills after 10
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,11 +72,12 @@ def serve(options: argparse.Namespace) -> int:
     if not port_is_free(options.host, options.port):
         return _taken(options.port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    end = EndOnSignal()
     from backend.local import zero_gpu
 
     if zero_gpu.is_here():
         zero_gpu.prepare()
-    from backend import Backend, ConfigError, check_listening, load_settings
+    from backend import Backend, ConfigError, Uploads, check_listening, load_settings
 
     try:
         overrides = {"model": options.model} if options.model else {}
@@ -82,6 +87,10 @@ def serve(options: argparse.Namespace) -> int:
     except ConfigError as error:
         print(f"{error.message} {error.hint}", file=sys.stderr)  # noqa: T201
         return 1
+    uploads = Uploads(settings.data_dir)
+    if not os.environ.get("GRADIO_TEMP_DIR"):  # gradio's own is a folder that every account can read; it looks as it is imported
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads.prepare())
+    from ui import drawing
     from ui.app import build, launch
 
     backend = Backend(settings, shared=shared)
@@ -91,10 +100,42 @@ def serve(options: argparse.Namespace) -> int:
         )
     choices, model, capabilities = asyncio.run(backend.first_choices())
     demo = build(backend, choices, model, capabilities)
+    end.serving = True
     address = launch(demo, backend, host=options.host, port=options.port, root_path=options.root_path, block=False)
     print(f"Qwen3-Next Playground: {address}  (Ctrl+C ends it)", flush=True)  # noqa: T201
-    demo.block_thread()
+    end.wait()
+    backend.end()
+    drawing.close()
+    demo.server.config.timeout_graceful_shutdown = 1  # seconds, for the streams of open pages
+    demo.close(verbose=False)
     return 0
+
+
+class EndOnSignal:
+    """SIGINT (Ctrl+C) and SIGTERM (`docker stop`, systemd, a Space's restart): the first asks for an orderly end, which is a success and
+    exits with 0 as those expect; a second one ends at once, with 128 + its number as shells tell it. So does, with 1, an end that takes
+    longer than `docker stop` waits."""
+
+    def __init__(self) -> None:
+        self._asked, self.serving = threading.Event(), False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._take)
+
+    def wait(self) -> None:
+        """Returns when the first has come."""
+        while not self._asked.wait(0.5):  # without a limit Windows tells of no Ctrl+C
+            pass
+        logging.getLogger(__name__).info("ending: answers are stopped and saved; a second signal ends at once")
+        timer = threading.Timer(END_WITHIN_S, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+
+    def _take(self, number: int, frame: object) -> None:
+        if self._asked.is_set():
+            os._exit(128 + number)
+        if not self.serving:
+            sys.exit(0)  # there is nothing to end yet
+        self._asked.set()
 
 
 def mock(options: argparse.Namespace) -> int:
@@ -104,6 +145,7 @@ def mock(options: argparse.Namespace) -> int:
     if not port_is_free(options.host, options.port):
         return _taken(options.port)
     told = {"tokens_per_s": options.rate, "first_token_s": options.first_token, "fault": options.fault}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # which uvicorn raises again after its own orderly end
     run_emulator(options.host, options.port, MockConfig(**{k: v for k, v in told.items() if v is not None}))
     return 0
 

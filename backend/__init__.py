@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from backend.api.access import client_address, is_from_here
 from backend.api.app import PATHS as HTTP_PATHS
-from backend.api.app import HttpApi
-from backend.api.hosts import OwnPagesOnly, Rules, check_listening
+from backend.api.hosts import check_listening
 from backend.api.snippets import VARIABLE as TOKEN_VARIABLE
 from backend.api.snippets import calling_snippets
 from backend.asking import Answered, Asking
 from backend.attachments import Attachment, read_attachment
-from backend.catalogue import Capabilities, ParameterSpec, catalogue
-from backend.chat import UNKNOWN_VISITOR, Chat, save_runs
+from backend.backend import Backend
+from backend.catalogue import Capabilities, ParameterSpec
+from backend.chat import UNKNOWN_VISITOR, Chat
 from backend.choices import Choices, parameters_from
-from backend.compare.batches import Batch, BatchLane, BatchStore, Cell, answer_id
+from backend.compare.batches import Batch, BatchLane, Cell, answer_id
 from backend.compare.comparing import Comparing
 from backend.compare.figures import FIGURES, Figure, answer_tokens, best, contestant, context_share, figures_of
 from backend.compare.judge import Judged, ModelJudge, default_rubric
@@ -44,19 +38,17 @@ from backend.compare.records import (
 from backend.compare.runfile import RunFile
 from backend.compare.runner import BatchRunner, Progress
 from backend.compare.sharing import Sharing
-from backend.compare.store import ComparisonStore
 from backend.compare.sweep import MOST_SEEDS, MOST_VALUES, SWEPT, Axis, Estimate, agreement_rate, axis_from, estimate, lanes_of
-from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, VoteStore, subject_of, to_csv, to_json_lines
+from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, subject_of, to_csv, to_json_lines
 from backend.composing import composed
-from backend.engines import Access, Engines, ModelChoice
+from backend.engines import Access, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
-from backend.history import Conversation, ConversationSummary, History, Node
+from backend.history import Conversation, ConversationSummary, Node
 from backend.lanes import Lanes
 from backend.provider import ListedModel
 from backend.run import Run
-from backend.runs import Runs
 from backend.settings import REGION_HOSTS, Server, Settings, load_settings
-from backend.shelf import Shelf, ShelfEntry, recording_of
+from backend.shelf import ShelfEntry, recording_of
 from backend.slots import Slots
 from backend.snippets import snippets
 from backend.steps import Called, Step
@@ -65,132 +57,10 @@ from backend.tools.defining import built_in_specs, specs_from_openapi, specs_fro
 from backend.tools.definitions import check_schema, mismatches
 from backend.tools.desk import Decision
 from backend.tools.kit import ToolKit, ToolSpec, kit_from
-from backend.tools.toolbox import Toolbox
 from backend.turns import node_of
 from backend.types import AnswerFormat, ChatRequest, GenerationParameters, Message, Timing, Usage
-from backend.visitor_key import visitor_key
+from backend.uploads import Uploads
 from backend.warmup import warm_up
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from starlette.types import ASGIApp
-
-log = logging.getLogger(__name__)
-
-
-class Backend:
-    """The whole backend of one process. `open` is called in the event loop that will serve; it may be called again."""
-
-    def __init__(self, settings: Settings, *, shared: bool = False) -> None:
-        """`shared`: everybody on the network is the owner. Nobody then has programs started or addresses called inside it."""
-        self.settings, self.shared = settings, shared
-        self.catalogue = catalogue()
-        self.engines = Engines(settings, self.catalogue)
-        self.runs = Runs(self._save)
-        self.shelf = Shelf(settings.data_dir)
-        self.toolbox = Toolbox(settings)
-        self.asking = Asking(settings, self.engines)
-        self._history: History | None = None
-        self._chat: Chat | None = None
-        self._comparing: Comparing | None = None
-        self._runner: BatchRunner | None = None
-        self._judge: ModelJudge | None = None
-        self._sharing: Sharing | None = None
-        self._opening = asyncio.Lock()
-        if shared:
-            self.toolbox.serve_others()
-            self.engines.serve_others()
-
-    @cached_property
-    def visitor_key(self) -> bytes:
-        """What visitors' cookies are signed with."""
-        return visitor_key(self.settings.data_dir)
-
-    async def open(self) -> Chat:
-        """Opens the history; raises `StorageError` where that cannot be."""
-        async with self._opening:
-            if self._chat is None:
-                self._history = await History.open(self.settings.database_url, self.settings.data_dir)
-                self._chat = Chat(self.settings, self.engines, self._history, self.runs, self.toolbox)
-            return self._chat
-
-    async def side_by_side(self) -> Comparing:
-        """Opens the history; raises `StorageError` where that cannot be."""
-        chat = await self.open()
-        if self._comparing is None:
-            database = chat.history.database
-            self._comparing = Comparing(chat, ComparisonStore(database), VoteStore(database), self.shelf)
-        return self._comparing
-
-    async def sharing(self) -> Sharing:
-        """Run files. Opens the history; raises `StorageError` where that cannot be."""
-        comparing = await self.side_by_side()
-        if self._sharing is None:
-            self._sharing = Sharing(comparing)
-        return self._sharing
-
-    async def background(self) -> BatchRunner:
-        """Prompt sets and sweeps. Opens the history; raises `StorageError` where that cannot be."""
-        chat = await self.open()
-        if self._runner is None:
-            self._runner = BatchRunner(chat, BatchStore(chat.history.database))
-        return self._runner
-
-    async def model_judge(self) -> ModelJudge:
-        """Opens the history; raises `StorageError` where that cannot be."""
-        chat = await self.open()
-        if self._judge is None:
-            self._judge = ModelJudge(chat, VoteStore(chat.history.database))
-        return self._judge
-
-    def own_pages_only(self, app: ASGIApp, *, listens_at: str) -> ASGIApp:
-        """`app` behind the check of `Host` and `Origin`."""
-        return OwnPagesOnly(app, rules=Rules.of(self.settings, listens_at=listens_at, shared=self.shared), api_paths=HTTP_PATHS)
-
-    def http_api(self) -> ASGIApp:
-        """Answers what stands under `HTTP_PATHS`."""
-        return HttpApi(self.settings, self.engines).asgi()
-
-    async def first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
-        """What the page shows first: models, the selected one, what it can do. Falls back to the demo where that one is unknown.
-
-        Called before the server's own event loop runs: connections that were made for it are closed, since no other loop can use them.
-        """
-        try:
-            return await self._first_choices()
-        finally:
-            await self.engines.aclose()
-
-    async def _first_choices(self) -> tuple[list[ModelChoice], str, Capabilities]:
-        choices = await self.engines.choices(Access())
-        model = self.engines.default_model(choices)
-        try:
-            return choices, model, await self.engines.capabilities(model, Access())
-        except BackendError as error:
-            log.warning("%s is not available: %s %s", model, error.message, error.hint)
-            return choices, "local:demo", await self.engines.capabilities("local:demo", Access())
-
-    @property
-    def set_aside(self) -> Path | None:
-        """Where a damaged history file was moved at the start."""
-        return self._history.set_aside if self._history else None
-
-    async def aclose(self) -> None:
-        later = self._comparing.later if self._comparing else None
-        for each in (later, self._judge, self._runner):
-            if each is not None:
-                await each.aclose()
-        await self.runs.aclose()
-        await self.toolbox.aclose()
-        await self.engines.aclose()
-        if self._history is not None:
-            await self._history.aclose()
-
-    async def _save(self, runs: Sequence[Run]) -> None:
-        if self._history is not None:
-            await save_runs(self._history, runs)
-
 
 __all__ = [
     "BAD",
@@ -263,6 +133,7 @@ __all__ = [
     "Timing",
     "ToolKit",
     "ToolSpec",
+    "Uploads",
     "Usage",
     "Vote",
     "agreement",

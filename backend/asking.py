@@ -60,6 +60,9 @@ class Asking:
 
     async def ask(self, model: str, prompt: str, *, system: str = "", max_tokens: int | None = None) -> Answered:
         """The whole answer of `model`, or of the host's default where it is empty. Raises the tree's errors."""
+        return await self._engines.ending.unless_ended(self._ask(model, prompt, system, max_tokens))
+
+    async def _ask(self, model: str, prompt: str, system: str, max_tokens: int | None) -> Answered:
         if not prompt.strip():
             raise BadInput("There is no prompt.", hint="Say what the model is to answer.")
         name = model.strip() or self._engines.default_model(await self._engines.choices(Access()))

@@ -5,8 +5,9 @@ answer's node, and starts a run that the server owns. Knows nothing of how a pag
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from backend.attachments import Attachment, as_prompt
 from backend.audit import Audited
@@ -14,6 +15,7 @@ from backend.checking import check
 from backend.choices import Choices
 from backend.engines import Access, Engines
 from backend.errors import BadInput
+from backend.first_writes import FirstWrite
 from backend.history import Conversation, Exchange, History, Node, new_id
 from backend.provider import HasRegion, Provider
 from backend.run import Run
@@ -63,7 +65,7 @@ class Chat:
             raise BadInput("The prompt is empty.", hint="Type a question or attach a file with text in it.")
         before: list[Node] = []
         if conversation_id is not None:
-            conversation = await self.conversation(owner, conversation_id)
+            conversation = await self._whole(owner, conversation_id)
             before = list(conversation.path)
             if replaces is not None:
                 before = _above(before, replaces)
@@ -76,14 +78,14 @@ class Chat:
 
     async def regenerate(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """A new version of an answer, as its sibling: same question, the panel's present settings."""
-        conversation = await self.conversation(owner, conversation_id)
+        conversation = await self._whole(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         request, pipeline = await self.prepare(access, owner, messages_of(above), choices, files=files_of(above))
         return self._begin(owner, access, Start(conversation_id, above[-1].id), request, pipeline, choices)
 
     async def go_on(self, owner: str, access: Access, conversation_id: str, node_id: str, choices: Choices) -> Run:
         """Writes on from an unfinished answer, as its sibling that begins with what was there."""
-        conversation = await self.conversation(owner, conversation_id)
+        conversation = await self._whole(owner, conversation_id)
         above = _above(list(conversation.path), node_id)
         unfinished = conversation.nodes[node_id]
         if unfinished.steps:
@@ -104,8 +106,14 @@ class Chat:
         started = Start(unfinished.conversation_id, above[-1].id, steps=unfinished.steps)
         return self._begin(owner, access, started, request, provider, choices)
 
+    async def _whole(self, owner: str, conversation_id: str) -> Conversation:
+        """To hang something on: all that was asked in it is stored. Raises `StorageError` where that cannot be now."""
+        await self.runs.stored(conversation_id)
+        return await self.conversation(owner, conversation_id)
+
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
+        await self.runs.written(conversation_id)
         stored = await self.history.load(owner, conversation_id)
         runs = {node_id: self.runs.of_node(node_id, owner) for node_id in stored.nodes}
         nodes = {node_id: current(node, runs[node_id]) for node_id, node in stored.nodes.items()}
@@ -197,11 +205,11 @@ class Chat:
             thinking=at.thinking,
             steps=at.steps,
         )
-        return self.runs.start(run, provider, self._store(owner, exchange, at.after))
+        return self.runs.start(run, provider, partial(self._store, owner, exchange, at.after))
 
-    async def _store(self, owner: str, exchange: Exchange, after: Awaitable[None] | None) -> None:
+    async def _store(self, owner: str, exchange: Exchange, after: FirstWrite | None) -> None:
         if after is not None:
-            await after
+            await after()
         await self.history.begin(owner, exchange)
 
 
@@ -220,7 +228,7 @@ class Start:
     steps: tuple[Step, ...] = ()
     new_chat: bool = False
     answer_id: str | None = None
-    after: Awaitable[None] | None = None
+    after: FirstWrite | None = None
     address: str = ""
 
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from backend.addresses import is_private
 from backend.audit import Audit, Audited
 from backend.catalogue import ASSETS, Capabilities, Catalogue
+from backend.ending import Ending
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
 from backend.local import tiny
 from backend.pipeline import Pipeline, Route
@@ -59,9 +60,12 @@ class Engines:
     _providers: OrderedDict[tuple[str, ...], Provider] = field(default_factory=OrderedDict)
     _evicted: list[Provider] = field(default_factory=list)
     audit: Audit = field(default_factory=Audit)
+    ending: Ending = field(default_factory=Ending)
 
     async def pipeline(self, name: str, access: Access) -> Audited:
-        """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address)."""
+        """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address),
+        `Unavailable` (the app is being ended)."""
+        self.ending.check()
         return self.audit.watch(name, Pipeline(await self.routes(name, access)))
 
     async def routes(self, name: str, access: Access) -> list[Route]:

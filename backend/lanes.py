@@ -9,8 +9,7 @@ does not come. Knows nothing of the page or the database.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
 
@@ -20,8 +19,8 @@ from backend.run import Run
 class Lanes:
     """`with Lanes(runs) as lanes:` then `await lanes.changed(...)` until `lanes.ended`. All lanes count as changed at first."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = tuple(runs)
+    def __init__(self, runs: Sequence[Run], *, sleep: Callable[[float], Awaitable[object]] = asyncio.sleep) -> None:
+        self.runs, self._sleep = tuple(runs), sleep
         self._marks = set(range(len(self.runs)))
         self._ends = {place for place, run in enumerate(self.runs) if run.ended}
         self._news, self._end = asyncio.Event(), asyncio.Event()
@@ -36,8 +35,7 @@ class Lanes:
 
     async def changed(self, timeout_s: float) -> frozenset[int]:
         """The lanes that changed since the last call, from 0. Waits for the first one, at most `timeout_s`: then none."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+        await self._wait(self._news, timeout_s)
         marks, self._marks = frozenset(self._marks), set()
         self._news.clear()
         self._end.clear()
@@ -46,8 +44,7 @@ class Lanes:
     async def pause(self, gap_s: float) -> None:
         """Waits between two updates; an end of a lane cuts it short, so that no finished answer waits for the others."""
         if gap_s > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._end.wait(), gap_s)
+            await self._wait(self._end, gap_s)
 
     def close(self) -> None:
         for stop in self._stop:
@@ -59,6 +56,16 @@ class Lanes:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
+
+    async def _wait(self, event: asyncio.Event, limit_s: float) -> None:
+        if event.is_set():
+            return
+        waiting = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._sleep(limit_s))]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
 
     def _mark(self, place: int) -> None:
         self._marks.add(place)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backend.catalogue import Capabilities
 from backend.errors import BackendError
+from backend.private_files import make_folder, open_file
 from backend.provider import HasRegion, Provider
 from backend.recording import End, end_line, event_line, header_line, header_of
 from backend.types import ChatRequest, Event, Finished
@@ -104,6 +105,6 @@ class _Tape:
 
 
 def _write(path: Path, mode: str, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open(mode, encoding="utf-8", errors="replace") as file:
+    make_folder(path.parent)
+    with open_file(path, mode) as file:
         file.write(text)

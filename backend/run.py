@@ -87,19 +87,24 @@ class Run:
     finish_reason: str | None = None
     request_id: str | None = None
     error: BackendError | None = None
-    storage_error: BackendError | None = None
-    started_s: float = field(default_factory=time.monotonic)
+    storage_error: BackendError | None = None  # why it is not saved as it is now
+    unstorable: bool = False  # saving it is not tried any more
+    clock: Callable[[], float] = time.monotonic
+    started_s: float = field(init=False)
     thinking_from_s: float | None = None
     thinking_until_s: float | None = None
     log: list[tuple[float, Event]] = field(default_factory=list)
-    begun: asyncio.Future[None] | None = None  # the first write, beside the answer
+    storing: asyncio.Task[None] | None = None  # the first write, beside the answer, or the present try of it
     version: int = 0
-    watchers: set[str] = field(default_factory=set)
+    watchers: dict[str, float] = field(default_factory=dict)  # page sessions, with the time since when each is known to watch
     unseen_since_s: float | None = None
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
     _listeners: list[Callable[[], None]] = field(default_factory=list)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _watch: Stopwatch = field(default_factory=Stopwatch)
+
+    def __post_init__(self) -> None:
+        self.started_s = self.clock()
 
     @property
     def ended(self) -> bool:
@@ -109,7 +114,7 @@ class Run:
         """Seconds of thinking so far, by this machine's clock."""
         if self.thinking_from_s is None:
             return None
-        return (self.thinking_until_s or time.monotonic()) - self.thinking_from_s
+        return (self.thinking_until_s or self.clock()) - self.thinking_from_s
 
     def changed(self) -> None:
         self.version += 1
@@ -148,17 +153,14 @@ class Run:
                 await asyncio.wait_for(self._over.wait(), timeout_s)
 
     async def storage_failure(self) -> BackendError | None:
-        """Why this run is not in the database, once its first write has ended; `None` where it is."""
-        try:
-            if self.begun is not None:
-                await asyncio.shield(self.begun)
-        except BackendError as error:
-            return error
+        """Why this run is not in the database, once the try at work has ended; `None` where it is."""
+        if self.storing is not None:
+            await asyncio.wait([self.storing])
         return self.storage_error
 
     def take(self, event: Event) -> None:
         """Takes one event of the stream into the run's state."""
-        self.log.append((time.monotonic() - self.started_s, event))
+        self.log.append((self.clock() - self.started_s, event))
         self._watch.see(event)
         match event:
             case Started() | TokenDetail():
@@ -168,7 +170,7 @@ class Run:
             case Retrying():
                 self.retrying = event
             case ThinkingDelta():
-                self.thinking_from_s = self.thinking_from_s or time.monotonic()
+                self.thinking_from_s = self.thinking_from_s or self.clock()
                 self.thinking.append(event.text)
                 self.thinking_tokens, self.state = event.tokens, "thinking"
                 self.output_tokens = event.tokens
@@ -178,7 +180,7 @@ class Run:
                 self.output_tokens = event.tokens
             case AnswerWasThinking():
                 self.thinking, self.answer = TextBuffer(self.thinking.text + self.answer.text), TextBuffer()
-                self.thinking_from_s, self.thinking_until_s = self.started_s, time.monotonic()
+                self.thinking_from_s, self.thinking_until_s = self.started_s, self.clock()
             case ToolCallDelta():
                 self._answering()
                 self.calls.add(event)
@@ -219,7 +221,7 @@ class Run:
 
     def _close_thinking(self) -> None:
         if self.thinking_from_s is not None and self.thinking_until_s is None:
-            self.thinking_until_s = time.monotonic()
+            self.thinking_until_s = self.clock()
 
     def end(self, state: Literal["stopped", "error"], error: BackendError | None = None) -> None:
         self._close_open_calls()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backend.catalogue import ASSETS
 from backend.errors import BadInput
+from backend.private_files import file_errors, make_folder, write_text
 from backend.recording import Recording, dumps, header_of, load, loads
 from backend.run import Run
 
@@ -43,10 +44,12 @@ class Shelf:
         return await asyncio.to_thread(self._entries, owner)
 
     async def add(self, owner: str, text: str, name: str) -> ShelfEntry:
-        """Keeps a recording that the visitor opened; raises `BadInput` that names the wrong line."""
+        """Keeps a recording that the visitor opened; raises `BadInput` that names the wrong line, `StorageError` where the disk does
+        not take it."""
         recording = await asyncio.to_thread(loads, text, name)
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:60].strip("-.") or "recording"
-        path = await asyncio.to_thread(_keep, self.own(owner), stem, text)
+        with file_errors("this recording"):
+            path = await asyncio.to_thread(_keep, self.own(owner), stem, text)
         return _entry(str(path), recording)
 
     def own(self, owner: str) -> Path:
@@ -71,12 +74,12 @@ class Shelf:
 
 def _keep(folder: Path, stem: str, text: str) -> Path:
     """Writes under a name of its own; another recording of that name stays."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path, number = folder / f"{stem}.jsonl", 1
     while path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         number += 1
         path = folder / f"{stem}-{number}.jsonl"
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
     for old in sorted(folder.glob("*.jsonl"), key=lambda p: p.stat().st_mtime, reverse=True)[KEPT:]:
         old.unlink(missing_ok=True)
     return path

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+
+from backend.private_files import make_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -16,16 +17,13 @@ KEY_BYTES = 32
 def visitor_key(data_dir: Path) -> bytes:
     """Where the folder cannot be written the key lives as long as the process; cookies are then signed anew at the next visit."""
     path, key = data_dir / "visitor.key", secrets.token_bytes(KEY_BYTES)
-    with suppress(OSError):
-        kept = path.read_bytes()
+    with suppress(OSError, ValueError):
+        kept = bytes.fromhex(path.read_text(encoding="ascii"))
         if len(kept) == KEY_BYTES:
             return kept
     try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}")
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(key)
-        temporary.replace(path)
+        make_folder(data_dir)
+        write_text(path, key.hex())
     except OSError as error:
         log.warning("the key of visitors' cookies is not kept: %s", error.strerror)
     return key

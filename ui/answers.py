@@ -18,7 +18,7 @@ from backend import Attachment, Backend, BackendError, BadInput, Chat, Choices, 
 from ui import render
 from ui.chat import ChatTab, is_recording
 from ui.layout import Page
-from ui.live import IDLE
+from ui.live import IDLE, are_saved
 from ui.live import follow as live_values
 from ui.text import WORDS as W
 from ui.updates import Updates, page_error
@@ -97,7 +97,7 @@ class Answers:
     # ---- following
     async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         """Follows the open chat's answer where one is being written; the turns are there already."""
-        run = self.tab.running(session, request)
+        run = self.tab.running(session, request) or self.tab.unsaved(session, request)
         if run is None:
             ended = session.live_node is not None  # since the chat was opened
             over = {**IDLE, "view": self.tab.views.move(str(request.session_hash)), "over": True}
@@ -119,8 +119,8 @@ class Answers:
         if not self.tab.views.shows(session_hash, view):
             return
         failure = await run.storage_failure()
-        if failure is not None:  # what is not stored stays on the page as it was last shown
-            yield {self.page.live: {**value, "running": False, "error": render.page_error(failure), "jump": True}}
+        if failure is not None:  # what is not stored stays on the page as it was last shown, until `saved`
+            yield {self.page.live: {**value, "running": False, "unsaved": True, "error": render.page_error(failure), "jump": True}}
         else:
             yield {self.page.live: {**value, "running": False, "over": True}}
 
@@ -144,6 +144,14 @@ class Answers:
             return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request, search=search)}
         except BackendError as error:
             return {self.page.live: page_error(error)}
+
+    async def saved(self, search: str | None, session: Session, request: gr.Request) -> Updates:
+        """As `over`, once an answer is stored that could not be at its end."""
+        newest, session_hash = self.tab.newest(session, request), str(request.session_hash)
+        view = self.tab.views.of(session_hash)
+        if newest is None or not await are_saved([newest], lambda: self.tab.views.of(session_hash) == view):
+            return {self.page.live: gr.skip()}
+        return await self.over(search, session, request)
 
     async def stop(self, session: Session, request: gr.Request) -> None:
         """Ends the answer in the making; whoever follows it shows what arrived."""

@@ -85,6 +85,7 @@ def _bind(demo: gr.Blocks, page: Page, tab: ChatTab, answers: Answers, chats: Ch
     page.live.sent(None, None, page.composer, js=CLEAR_COMPOSER, **QUIET)
     page.live.begun(answers.begun, [page.search, session], show[1:], trigger_mode="multiple", **QUIET)
     page.live.over(answers.over, [page.search, session], show, trigger_mode="multiple", **QUIET)
+    page.live.unsaved(answers.saved, [page.search, session], show, trigger_mode="multiple", **QUIET)
     page.stop.click(answers.stop, [session], None, queue=False, **QUIET)
     # opening a chat ends before an answer in it is followed: an update that comes while a page still mounts may be missed
     opened = [
@@ -162,6 +163,7 @@ def _bind_compare(demo: gr.Blocks, page: Page, tab: CompareTab, chats: ChatList)
         demo.load(shelf.load, [parts.saved, session], [parts.bench, parts.live], **QUIET),
         parts.share_open.upload(share.open, [parts.share_open, session], [parts.bench, parts.live], **QUIET),
         parts.live.over(asking.over, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
+        parts.live.unsaved(asking.saved, [session], [parts.bench, parts.live], trigger_mode="multiple", **QUIET),
         parts.setup_use.click(setup.use_setup, [parts.setup, parts.setups, session], shown, **QUIET),
     ]
     for change in changes:
@@ -232,6 +234,7 @@ def launch(demo: Blocks, backend: Backend, *, host: str, port: int | None, root_
     async def before_the_first_request(app: Any) -> AsyncIterator[None]:
         # gradio puts middleware of its own before any that it is given, and answers pages from elsewhere there
         app.middleware_stack = front(app.middleware_stack, backend, demo.open_pages, listens_at=host)
+        backend.serve_here()
         yield
 
     _, address, _ = demo.launch(

@@ -59,6 +59,11 @@ class ChatTab:
         run = self.newest(session, request)
         return run if run is not None and not run.ended else None
 
+    def unsaved(self, session: Session, request: gr.Request) -> Run | None:
+        """The open chat's newest run where that is in memory only, and is going to be saved when it can be."""
+        run = self.newest(session, request)
+        return run if run is not None and run.storage_error is not None and not run.unstorable else None
+
     def not_busy(self, session: Session, request: gr.Request) -> None:
         """Raises `BadInput` while an answer is being written in the open chat."""
         if self.running(session, request) is not None:
@@ -182,4 +187,3 @@ class ChatTab:
     def gone(self, request: gr.Request) -> None:
         """The tab was closed or reloaded."""
         self.views.forget(str(request.session_hash))
-        self.backend.runs.leave(str(request.session_hash))

@@ -14,7 +14,7 @@ from ui.live import IDLE
 from ui.parameters import for_model
 from ui.text import WORDS as W
 from ui.updates import Updates, download, page_error
-from ui.visitor import Session
+from ui.visitor import Session, from_here
 
 
 class ChatList:
@@ -32,13 +32,24 @@ class ChatList:
         """A page that was opened or reloaded: its chat again. `Answers.resume` then follows an answer that is being written."""
         try:
             chat = await self.backend.open()
+            updates = await self.open_chat(chat, request.query_params.get("chat"), session, request)
         except BackendError as error:
             return {self.page.live: page_error(error)}
-        updates = await self.open_chat(chat, request.query_params.get("chat"), session, request)
-        if self.backend.set_aside is not None:
-            note = BadInput(W.damaged_database.format(name=self.backend.set_aside.name), hint=str(self.backend.set_aside.parent))
-            updates[self.page.live] = {**updates[self.page.live], "error": render.page_error(note)}
+        notes = await self._notes(request)
+        if notes:
+            updates[self.page.live] = {**updates[self.page.live], "error": "".join(map(render.page_error, notes))}
         return updates
+
+    async def _notes(self, request: gr.Request) -> list[BackendError]:
+        """What is to be known of the history. Where it lies on this machine is for whoever sits at it; the log tells it, too."""
+        public = self.backend.settings.public
+        notes: list[BackendError] = []
+        if (aside := self.backend.set_aside) is not None:
+            hint = str(aside.parent) if from_here(request) and not public else ""
+            notes.append(BadInput(W.damaged_database.format(name=aside.name), hint=hint))
+        if not public and await self.backend.shared_history():
+            notes.append(BadInput(W.shared_history, hint=W.shared_history_hint))
+        return notes
 
     async def open_chat(self, chat: Chat, conversation_id: str | None, session: Session, request: gr.Request) -> Updates:
         """Shows a chat (none: the empty page); its script then asks `restore` for the chat's own model and settings."""
@@ -50,9 +61,11 @@ class ChatList:
         live_node = newest.node_id if newest is not None and not newest.ended else None
         try:
             shown = await self.tab.shown(chat, session, request, live_node=live_node, restore=True)
-        except BackendError:  # no such chat (any more)
+        except BackendError:  # no such chat (any more), or not yet: what is in memory only is shown by `resume`
+            unsaved = self.tab.unsaved(session, request)
             session.conversation_id = None
             shown = await self.tab.shown(chat, session, request)
+            session.conversation_id = unsaved.conversation_id if unsaved is not None else None
         return {self.page.live: {**IDLE, "left": True}, self.page.session: session, **shown}
 
     async def restore(self, model: str, session: Session, request: gr.Request) -> Updates:

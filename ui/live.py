@@ -6,7 +6,7 @@ A run is read when the page is ready for it (latest wins), so the engine never w
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any
 
 from backend import LiveCounter, Run
@@ -124,6 +124,15 @@ class LiveView:
 
     def _since(self) -> str:
         return f"{time.monotonic() - self._run.started_s:.0f} s"
+
+
+async def are_saved(runs: Collection[Run], still_shown: Callable[[], bool]) -> bool:
+    """Returns once runs that could not be saved are; False where the page shows something else by then, or they never will be."""
+    while waiting := [run for run in runs if run.storage_error is not None]:
+        if any(run.unstorable for run in waiting) or not still_shown():
+            return False
+        await waiting[0].wait_for_change(waiting[0].version, HEARTBEAT_S)
+    return True
 
 
 async def follow(run: Run, still_shown: Callable[[], bool]) -> AsyncGenerator[dict[str, Any], None]:

@@ -122,6 +122,9 @@ class Views:
     def shows(self, session: str, view: str) -> bool:
         return self._shown.get(session) == view
 
+    def of(self, session: str) -> str | None:
+        return self._shown.get(session)
+
     def forget(self, session: str) -> None:
         self._shown.pop(session, None)
 

@@ -1,6 +1,6 @@
 // The answer in the making. value = { on, state, status, says, steps: [{id, html}], thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
 // Beside it { view, begins, chat, sent, over }: which following of an answer this is, its chat, and what the server is
-// to be asked for as it begins and ends; left: what was followed is no longer shown.
+// to be asked for as it begins and ends, unsaved: or as it is stored after all; left: what was followed is no longer shown.
 const at = (s) => element.querySelector(s);
 const box = at('.think'), text = at('#thinking-live'), frozen = at('.frozen'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
 const says = document.createElement('div'); says.className = 'visually-hidden'; says.setAttribute('role', 'status'); element.append(says);
@@ -15,7 +15,7 @@ function watchScroll() {
   const sizes = new ResizeObserver(() => { if (atEnd()) set(true); }); // a shorter chat has its end in view without any scrolling
   for (const child of s.children) sizes.observe(child);
 }
-let seen = null, ended = null;
+let seen = null, ended = null, unsaved = null;
 const left = new Set(); // views that the page has moved on from: what their events send last arrives after that
 function tell(v) {
   if (v.view && v.view !== seen) {
@@ -25,6 +25,7 @@ function tell(v) {
     if (v.begins && !v.over) trigger('begun');
   }
   if (v.over && v.view !== ended) { ended = v.view; trigger('over'); }
+  if (v.unsaved && v.view !== unsaved) { unsaved = v.view; trigger('unsaved'); }
 }
 function draw() {
   watchScroll();

@@ -26,7 +26,7 @@ const panes = [...document.querySelectorAll('.pane')].map((row) => {
     if (follow) body.scrollTop = body.scrollHeight;
   } };
 });
-let seen = null, ended = null;
+let seen = null, ended = null, unsaved = null;
 const left = new Set(); // views that the page has moved on from: what their events send last arrives after that
 function draw() {
   const v = props.value || { panes: [] };
@@ -45,6 +45,7 @@ function draw() {
   const compare = document.querySelector('#compare'); if (compare) { compare.dataset.running = v.running ? 'on' : ''; compare.dataset.state = v.state || 'idle'; }
   if (says.textContent !== (v.status || '')) says.textContent = v.status || '';
   if (v.over && v.view !== ended) { ended = v.view; trigger('over'); }
+  if (v.unsaved && v.view !== unsaved) { unsaved = v.view; trigger('unsaved'); }
 }
 error.addEventListener('click', (e) => {
   const b = e.target.closest('[data-op]'); if (!b) return;

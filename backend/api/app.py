@@ -83,7 +83,7 @@ class HttpApi:
         headers = {"x-request-id": request_id}
         if asked.ignored:
             headers["x-ignored-parameters"] = _as_header(asked.ignored)
-        return Job(provider, asked.request, asked.choices, partial(self._release, asked.choices), headers)
+        return Job(provider, asked.request, asked.choices, partial(self._release, asked.choices), self._engines.ending, headers)
 
     def _release(self, choices: int) -> None:
         self._active -= choices

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from backend.api.answers import Choice
 from backend.api.errors import INTERNAL, ApiError, from_backend
+from backend.ending import Ending
 from backend.errors import BackendError
 from backend.provider import Provider
 from backend.types import ChatRequest, Event
@@ -44,6 +45,7 @@ class Job:
     request: ChatRequest
     choices: int
     done: Callable[[], None]
+    ending: Ending
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -96,14 +98,14 @@ def told(error: Exception) -> ApiError:
 
 
 class _Answering(Response):
-    """Works until it is done or the caller is gone, whichever comes first."""
+    """Works until it is done, the caller is gone or the app is ended, whichever comes first."""
 
     def __init__(self, job: Job) -> None:
         super().__init__()
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        work = asyncio.create_task(self._work(send))
+        work = asyncio.create_task(self._job.ending.unless_ended(self._work(send)))
         gone = asyncio.create_task(_gone(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -112,11 +114,17 @@ class _Answering(Response):
             gone.cancel()
             done = await asyncio.gather(work, gone, return_exceptions=True)
             self._job.done()
+        if isinstance(done[0], BackendError):
+            return await self._fail(send, told(done[0]))
         if isinstance(done[0], Exception) and not isinstance(done[0], OSError):  # OSError: sent to somebody who has gone
             raise done[0]
 
     async def _work(self, send: Send) -> None:
         raise NotImplementedError
+
+    async def _fail(self, send: Send, failure: ApiError) -> None:
+        """An answer that was cut short by this app."""
+        await _send_error(send, failure, self._job.headers)
 
     def _start(self, status: int, media_type: str, length: int | None = None, extra: dict[str, str] | None = None) -> dict[str, object]:
         named = {"content-type": media_type, **self._job.headers, **(extra or {})}
@@ -147,13 +155,18 @@ class Streamed(_Answering):
             failure = told(error)
             if not self._begun:
                 beat.cancel()
-                return await _send_error(send, failure, self._job.headers)
+                return await self._fail(send, failure)
             last = self._frames.broken(failure)
         finally:
             beat.cancel()
         if not self._begun:
             await self._begin(send)
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _fail(self, send: Send, failure: ApiError) -> None:
+        if not self._begun:
+            return await super()._fail(send, failure)
+        await send({"type": "http.response.body", "body": self._frames.broken(failure), "more_body": False})
 
     async def _begin(self, send: Send) -> None:
         self._begun = True

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from backend.catalogue import Capabilities
@@ -23,7 +24,7 @@ from backend.chat import Chat, Start
 from backend.choices import Choices
 from backend.compare.later_turns import LaterTurns, Step
 from backend.compare.records import Comparison, ComparisonSummary, Pane, last_question, missing_questions, turn_count
-from backend.compare.store import ComparisonStore
+from backend.compare.store import ComparisonStore, LatestStates
 from backend.compare.votes import VoteStore
 from backend.engines import Access
 from backend.errors import BackendError, BadInput
@@ -49,9 +50,11 @@ class Comparing:
     shelf: Shelf
     later: LaterTurns = field(init=False)
     _claimed: set[str] = field(default_factory=set)
+    _states: LatestStates = field(init=False)
 
     def __post_init__(self) -> None:
         self.later = LaterTurns(self.chat.runs)
+        self._states = LatestStates(self.store)
 
     async def send(self, owner: str, access: Access, comparison: Comparison, text: str) -> tuple[Comparison, list[Run]]:
         """Asks all panes at once; the comparison as it stands then (a blind one shuffled), and its runs in that order."""
@@ -75,12 +78,12 @@ class Comparing:
                 )
             )
             self.chat.admit(owner, access, answers=len(panes))
-            stored = asyncio.ensure_future(self.store.save(owner, asked))
+            self._states.put(owner, asked)
             runs = []
             for pane, path, wanted, (request, provider) in zip(panes, paths, questions, ready, strict=True):
                 at = Start(
                     pane.conversation_id, path[-1].id if path else None, wanted[0],
-                    new_chat=not pane.asked, answer_id=new_id(), after=asyncio.shield(stored), address=access.address,
+                    new_chat=not pane.asked, answer_id=new_id(), after=partial(self._states.saved, asked.id), address=access.address,
                 )  # fmt: skip
                 runs.append(self._start(owner, asked.id, at, request, provider, pane.choices))
                 self._then(owner, access, asked.id, pane, runs[-1], wanted[1:])
@@ -99,7 +102,7 @@ class Comparing:
                 raise BadInput("This turn is not shown any more.", hint="Reload the page and try again.")
             above, later = path[: answers[-1]], path[answers[-1] + 1 :]
             request, provider = await self._ready(owner, access, messages_of(above), pane)
-            await self.store.save(owner, comparison)
+            await self.save(owner, comparison)
             self.chat.admit(owner, access)
             at = Start(pane.conversation_id, above[-1].id, answer_id=new_id(), address=access.address)
             run = self._start(owner, comparison.id, at, request, provider, pane.choices)
@@ -118,7 +121,7 @@ class Comparing:
                 raise BadInput("There is nothing to catch up with.", hint="Send a prompt to all panes.")
             path = known[pane.conversation_id].path if pane.asked else ()
             request, provider = await self._ready(owner, access, [*messages_of(path), Message("user", questions[0])], pane)
-            await self.store.save(owner, comparison.put(place, pane))
+            await self.save(owner, comparison.put(place, pane))
             self.chat.admit(owner, access)
             at = Start(
                 pane.conversation_id, path[-1].id if path else None, questions[0],
@@ -127,6 +130,11 @@ class Comparing:
             run = self._start(owner, comparison.id, at, request, provider, pane.choices)
             self._then(owner, access, comparison.id, pane, run, questions[1:])
             return comparison.put(place, replace(pane, asked=True)), run
+
+    async def save(self, owner: str, comparison: Comparison) -> None:
+        """The present state, new or not. Raises `StorageError`; what is asked next then brings the database up to date."""
+        self._states.put(owner, comparison)
+        await self._states.saved(comparison.id)
 
     async def select(self, owner: str, comparison: Comparison, place: int, answer_id: str) -> None:
         """Opens another version of an answer in one pane, with what came after it."""
@@ -146,9 +154,6 @@ class Comparing:
         found: dict[str, Conversation] = {}
         for pane in comparison.panes:
             if pane.asked:
-                newest = self.newest(owner, pane)
-                if newest is not None:
-                    await newest.storage_failure()  # a question that was just asked may be on its way to the database
                 found[pane.conversation_id] = await self.chat.conversation(owner, pane.conversation_id)
         return found
 
@@ -184,6 +189,9 @@ class Comparing:
         """With its conversations and recordings, for good."""
         comparison = await self.store.load(owner, comparison_id)
         await self.stop(owner, comparison)
+        self._states.drop(comparison_id)
+        for pane in comparison.panes:
+            self.chat.runs.give_up(pane.conversation_id)
         await self.store.delete(owner, comparison_id)
         await asyncio.to_thread(shutil.rmtree, self.folder_of(owner, comparison_id), True)
 

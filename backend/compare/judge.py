@@ -10,9 +10,10 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from backend.chat import Chat
@@ -21,6 +22,7 @@ from backend.compare.runner import FOR_A_PERSON
 from backend.compare.votes import BAD, TIE, Contestant, Vote, VoteStore, subject_of
 from backend.engines import Access
 from backend.errors import BackendError, BadInput, ProtocolError
+from backend.first_writes import until_written
 from backend.run import Run
 from backend.types import Message
 
@@ -135,6 +137,7 @@ class ModelJudge:
 
     chat: Chat
     votes: VoteStore
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _states: dict[str, Judging] = field(default_factory=dict)
     _changing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -195,7 +198,9 @@ class ModelJudge:
         verdict = both_orders(straight, turned)
         told = reason if agree(straight, turned) else f"The order changed the verdict. {reason}".strip()
         vote = Vote(subject, pair.question, verdict, pair.contestants, judge=choices.model, tag=pair.tag, blind=True, reason=told)
-        await self.votes.put(owner, vote)
+        await until_written(
+            partial(self.votes.put, owner, vote), lambda error: log.warning("a verdict waits to be saved: %s", error.message)
+        )
 
     async def _ask(self, owner: str, access: Access, choices: Choices, text: str) -> str:
         request, provider = await self.chat.prepare(access, owner, [Message("user", text)], choices, counted=False)

@@ -77,9 +77,9 @@ class LaterTurns:
                     if run.state not in goes_on or await run.storage_failure() is not None:
                         return  # a person had enough, or there is no answer to go on from
                 before, panes.runs = panes.runs, await step(panes.runs)
-                for session in {session for run in before for session in run.watchers}:
+                for session, since_s in [watcher for run in before for watcher in run.watchers.items()]:
                     for run in panes.runs:
-                        self.runs.watch(run, session)
+                        self.runs.watch(run, session, since_s)
                 for run in panes.runs:
                     await run.storage_failure()
                 panes.moved.set()

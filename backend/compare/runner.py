@@ -12,8 +12,8 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 
 from backend.chat import Chat
@@ -31,6 +31,7 @@ from backend.errors import (
     StorageError,
     UnknownModel,
 )
+from backend.first_writes import until_written
 from backend.history import AnswerError
 from backend.run import Run
 from backend.types import ChatRequest, Message
@@ -47,7 +48,7 @@ FOR_A_PERSON = (AuthError, ConfigError, QuotaExhausted, UnknownModel, ModelLoadE
 
 @dataclass
 class Progress:
-    """How far a batch is, by lane. `problems` are what waits for a person, by lane."""
+    """How far a batch is, by lane. `problems` are what waits for a person, by lane; `storage_error` is why answers wait to be saved."""
 
     lanes: int
     rows: int
@@ -55,6 +56,7 @@ class Progress:
     failed: Counter[int] = field(default_factory=Counter)
     active: Counter[int] = field(default_factory=Counter)
     problems: dict[int, BackendError] = field(default_factory=dict)
+    storage_error: StorageError | None = None
     started_s: float = field(default_factory=time.monotonic)
     done_before: int = 0
 
@@ -90,7 +92,9 @@ class BatchRunner:
     store: BatchStore
     _starts: dict[str, _Start] = field(default_factory=dict)
     _changing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    saving: defaultdict[str, set[asyncio.Future[None]]] = field(default_factory=lambda: defaultdict(set))
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    _unwritten: defaultdict[str, list[Cell]] = field(default_factory=lambda: defaultdict(list))
+    _writing: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def begin(self, owner: str, access: Access, batch: Batch, prompts: Sequence[Prompt]) -> None:
         """Stores a new batch and starts it. Raises `BadInput` where a public host has had enough."""
@@ -105,7 +109,8 @@ class BatchRunner:
             await self._resume(owner, access, batch_id)
 
     async def pause(self, owner: str, batch_id: str) -> None:
-        """Ends the answers in the making, which are asked for again at the next start, and returns when they have ended."""
+        """Ends the answers in the making, which are asked for again at the next start, and returns when they have ended. Raises
+        `StorageError` while answers that are there already cannot be written, which stay in memory."""
         async with self._changing[owner]:
             await self._pause(owner, batch_id)
 
@@ -120,8 +125,9 @@ class BatchRunner:
     async def delete(self, owner: str, batch_id: str) -> None:
         async with self._changing[owner]:
             await self._pause(owner, batch_id)
-            self._starts.pop(batch_id, None)
             await self.store.delete(owner, batch_id)
+            for table in (self._starts, self._unwritten, self._writing):
+                table.pop(batch_id, None)
 
     def runs(self, batch_id: str) -> bool:
         start = self._starts.get(batch_id)
@@ -138,11 +144,26 @@ class BatchRunner:
         return found
 
     async def aclose(self) -> None:
-        """Ends all; their state says that they ran, so that they are offered to go on."""
+        """Ends all; their state says that they ran, so that they are offered to go on. What is not written yet is tried once more."""
         tasks = [start.task for start in self._starts.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for batch_id in list(self._unwritten):
+            with suppress(StorageError):
+                await self.written(batch_id)
+
+    def add(self, batch_id: str, cell: Cell) -> None:
+        """An answer for `written` to write."""
+        self._unwritten[batch_id].append(cell)
+
+    async def written(self, batch_id: str) -> None:
+        """Returns once all answers of a batch are on the disk. Raises `StorageError`; may be called again."""
+        async with self._writing[batch_id]:
+            cells = list(self._unwritten[batch_id])
+            if cells:
+                await self.store.write(batch_id, cells)
+                del self._unwritten[batch_id][: len(cells)]
 
     # ---- inside
     async def _resume(self, owner: str, access: Access, batch_id: str) -> None:
@@ -150,7 +171,7 @@ class BatchRunner:
             return
         batch = await self.store.load(owner, batch_id)
         self._check(owner, access, batch)
-        await self._saved(batch_id)
+        await self.written(batch_id)  # what is there is not asked for again
         progress = await self._stored(owner, batch)
         progress.done_before = progress.ended
         prompts = await self.store.prompts(owner, batch_id)
@@ -165,13 +186,9 @@ class BatchRunner:
         if start is not None and not start.task.done():
             start.task.cancel()
             await asyncio.wait([start.task])
-        await self._saved(batch_id)
+        await self.written(batch_id)
         if (await self._stored(owner, batch)).ended < batch.total:
             await self.store.set_state(owner, batch_id, "paused")
-
-    async def _saved(self, batch_id: str) -> None:
-        """Returns once nothing of a batch is on its way to the disk: that is not asked for again."""
-        await asyncio.gather(*self.saving[batch_id], return_exceptions=True)
 
     async def _stored(self, owner: str, batch: Batch) -> Progress:
         found = Progress(len(batch.lanes), batch.rows)
@@ -248,12 +265,16 @@ class _Work:
             progress.active[lane] -= 1
 
     async def _save(self, cell: Cell) -> None:
-        """Writes an answer; stopped meanwhile, it is written all the same."""
-        saving = self.runner.saving[self.batch.id]
-        write = asyncio.ensure_future(self.runner.store.write(self.batch.id, [cell]))
-        saving.add(write)
-        write.add_done_callback(saving.discard)
-        await asyncio.shield(write)
+        """Writes an answer; stopped meanwhile, it is written all the same. No further one is asked for in its place before that."""
+
+        def failed(error: StorageError) -> None:
+            if self.progress.storage_error is None:
+                log.warning("answers of batch %s cannot be saved, which is tried again: %s", self.batch.id, error.message)
+            self.progress.storage_error = error
+
+        self.runner.add(self.batch.id, cell)
+        await until_written(lambda: asyncio.shield(self.runner.written(self.batch.id)), failed, self.runner.sleep)
+        self.progress.storage_error = None
 
     async def _ask(self, row: int, lane: int) -> Cell:
         """The answer of one cell; raises only what a person has to mend."""

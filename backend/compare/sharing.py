@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from backend.compare.runfile import PaneSettings, Part, RunFile, SavedVote, dump
 from backend.compare.votes import Contestant, Vote, subject_of
 from backend.errors import BadInput
 from backend.history import Conversation, Node
+from backend.private_files import file_errors, make_folder, write_text
 from backend.recording import Recording, load
 from backend.recording import dumps as dump_recording
 from backend.run import Run
@@ -89,15 +91,17 @@ class Sharing:
         return recording_of_node(node, (Message("user", question),), model)
 
     async def open(self, owner: str, text: str, name: str) -> tuple[Comparison, RunFile]:
-        """A new comparison that plays the file; its first turn is on its way. Raises `BadInput` that names the wrong line."""
+        """A new comparison that plays the file; its first turn is on its way. Raises `BadInput` that names the wrong line,
+        `StorageError` where the disk does not take it."""
         file = await asyncio.to_thread(loads, text, name)
         comparison = Comparison(tuple(Pane(Choices.from_stored(pane.model, pane.settings)) for pane in file.panes), preview=file.title)
         folder = self.comparing.folder_of(owner, comparison.id)
-        paths = await asyncio.to_thread(_keep, folder, file.parts)
+        with file_errors("this run file"):
+            paths = await asyncio.to_thread(_keep, folder, file.parts)
         first = {part.pane: part.turn for part in reversed(file.parts)}
         panes = tuple(replace(pane, first_turn=first.get(place, 0)) for place, pane in enumerate(comparison.panes))
         comparison = replace(comparison, panes=panes)
-        await self.comparing.store.save(owner, comparison)
+        await self.comparing.save(owner, comparison)
         comparison, runs = await self._turn(owner, comparison, 0, file, paths)
         latest = comparison
 
@@ -129,10 +133,14 @@ class Sharing:
 
 def _keep(folder: Path, parts: Sequence[Part]) -> dict[tuple[int, int], Path]:
     """Writes the recordings, named as their models, which is how their panes are then called."""
-    folder.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for part in parts:
-        path = paths[part.turn, part.pane] = folder / f"turn-{part.turn + 1}-pane-{part.pane + 1}.jsonl"
-        header = replace(part.recording.header, title=part.recording.header.model.partition(":")[2] or part.recording.header.title)
-        path.write_text(dump_recording(replace(part.recording, header=header)), encoding="utf-8")
+    try:
+        make_folder(folder)
+        for part in parts:
+            path = paths[part.turn, part.pane] = folder / f"turn-{part.turn + 1}-pane-{part.pane + 1}.jsonl"
+            header = replace(part.recording.header, title=part.recording.header.model.partition(":")[2] or part.recording.header.title)
+            write_text(path, dump_recording(replace(part.recording, header=header)))
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from backend.history import Store, to_the_end
 from backend.history.schema import comparisons, conversations, panes, storable
 
 TAKEN_OUT = -1  # the place of a pane that was removed
+MAX_UNSAVED = 256  # comparisons that wait in memory for a database that can be written
 
 
 class ComparisonStore(Store):
@@ -76,6 +78,40 @@ class ComparisonStore(Store):
             inside = select(panes.c.conversation_id).where(panes.c.comparison_id == comparison_id)
             await connection.execute(delete(conversations).where(conversations.c.id.in_(inside), conversations.c.owner == owner))
             await connection.execute(delete(comparisons).where(comparisons.c.id == comparison_id))
+
+
+class LatestStates:
+    """The newest state of each comparison that is not stored yet: what could not be written before is outdated by what came after."""
+
+    def __init__(self, store: ComparisonStore) -> None:
+        self._store = store
+        self._unsaved: dict[str, tuple[str, Comparison]] = {}
+        self._saving: dict[str, asyncio.Task[None]] = {}
+
+    def put(self, owner: str, comparison: Comparison) -> None:
+        self.drop(comparison.id)
+        self._unsaved[comparison.id] = owner, comparison
+        while len(self._unsaved) > MAX_UNSAVED:
+            self.drop(next(iter(self._unsaved)))
+
+    def drop(self, comparison_id: str) -> None:
+        self._unsaved.pop(comparison_id, None)
+
+    async def saved(self, comparison_id: str) -> None:
+        """Stores the newest state unless it is stored; all that wait for it wait for one write. Raises `StorageError`; may be called
+        again."""
+        while (state := self._unsaved.get(comparison_id)) is not None:
+            if comparison_id not in self._saving:
+                self._saving[comparison_id] = asyncio.create_task(self._save(*state), name="saving a comparison")
+            await asyncio.shield(self._saving[comparison_id])
+
+    async def _save(self, owner: str, comparison: Comparison) -> None:
+        try:
+            await self._store.save(owner, comparison)
+        finally:
+            del self._saving[comparison.id]
+        if self._unsaved.get(comparison.id) == (owner, comparison):
+            del self._unsaved[comparison.id]
 
 
 def _owned(owner: str, comparison_id: str) -> ColumnElement[bool]:

@@ -7,6 +7,7 @@ committed. Any other database through its SQLAlchemy URL with an async driver. K
 from __future__ import annotations
 
 import asyncio
+import glob
 import importlib.util
 import logging
 import sqlite3
@@ -22,6 +23,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from backend import private_files
+from backend.app_lock import AppLock
 from backend.errors import ConfigError, StorageError
 from backend.history.failures import sqlite_code, storage_errors
 from backend.history.schema import SCHEMA_VERSION, meta, metadata, to_json
@@ -41,40 +44,48 @@ _MEND_URL = "Mend PLAYGROUND_DATABASE_URL, or leave it out to keep the history i
 
 
 class Database:
-    """An open database. `set_aside` is where a damaged file was moved at opening, `None` where there was none."""
+    """Opens itself at the first use, and again at every further one until that succeeds. `set_aside` is where a damaged file was moved
+    then, `None` where there was none; `lock` tells, on SQLite, whether another app has the file open.
 
-    def __init__(self, engine: AsyncEngine, set_aside: Path | None) -> None:
-        self.set_aside = set_aside
-        self.is_sqlite = engine.dialect.name == "sqlite"
-        self._engine = engine
-        self._writer = engine.execution_options(playground_writes=True)
-        self._one_writer = asyncio.Lock()
-        self._at_work: set[asyncio.Task[Any]] = set()
+    Raises `ConfigError` at once for an address that cannot be used, and at use `StorageError` for a database that cannot be opened, is
+    locked, or was written by a newer version of the app; that one is left as it is.
+    """
 
-    @classmethod
-    async def open(cls, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
-        """Makes folder and tables where they are missing.
-
-        Raises `ConfigError` for an address that cannot be used, `StorageError` for a database that cannot be opened,
-        is locked, or was written by a newer version of the app; that one is left as it is.
-        """
+    def __init__(self, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         address = _address(url, data_dir)
-        set_aside = None
-        if address.get_backend_name() == "sqlite":
+        self.is_sqlite = address.get_backend_name() == "sqlite"
+        self._file, self._busy_timeout_s = Path(str(address.database)), busy_timeout_s
+        self.set_aside: Path | None = None
+        self.lock = AppLock(self._file.with_name(f"{self._file.name}.lock"))
+        self._engine = _engine(address, busy_timeout_s)
+        self._writer = self._engine.execution_options(playground_writes=True)
+        self._one_writer, self._opening, self._is_open = asyncio.Lock(), asyncio.Lock(), False
+        self._at_work: set[asyncio.Task[Any]] = set()
+        self.at_opening: Callable[[AsyncConnection], Coroutine[Any, Any, None]] | None = None
+
+    async def opened(self) -> None:
+        """Makes folder and tables where they are missing."""
+        if not self._is_open:
+            async with self._opening:
+                await self._open()
+
+    async def _open(self) -> None:
+        if self._is_open:
+            return
+        if self.is_sqlite:
             with storage_errors():
-                set_aside = await asyncio.to_thread(_prepare_file, Path(str(address.database)), busy_timeout_s)
-        database = cls(_engine(address, busy_timeout_s), set_aside)
-        try:
-            async with database.writing() as connection:
-                await connection.run_sync(_make_tables)
-        except BaseException:
-            await database.aclose()
-            raise
-        return database
+                self.set_aside = await asyncio.to_thread(_prepare_file, self._file, self._busy_timeout_s) or self.set_aside
+                await asyncio.to_thread(self.lock.take)
+        async with self._writing() as connection:
+            await connection.run_sync(_make_tables)
+            if self.at_opening is not None:
+                await self.at_opening(connection)
+        self._is_open = True
 
     async def aclose(self) -> None:
         await asyncio.gather(*self._at_work, return_exceptions=True)
         await self._engine.dispose()
+        self.lock.release()
 
     async def to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
         """Waits for `work`; where that waiting is cancelled, `work` goes on to its end all the same.
@@ -89,6 +100,7 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that reads one consistent state."""
+        await self.opened()
         with storage_errors():
             async with self._engine.begin() as connection:
                 yield connection
@@ -97,6 +109,12 @@ class Database:
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes, all or nothing. On SQLite one at a time, and the file's lock is taken at the start:
         a transaction that reads first and writes later could otherwise find the file changed in between and fail."""
+        await self.opened()
+        async with self._writing() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
         if not self.is_sqlite:
             with storage_errors():
                 async with self._writer.begin() as connection:
@@ -215,10 +233,17 @@ def _add_columns(connection: Connection) -> None:
 
 
 def _prepare_file(path: Path, busy_timeout_s: float) -> Path | None:
-    """Makes the folder and sets a damaged file aside; returns where to, `None` where nothing is wrong."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists() or not _damaged(path, busy_timeout_s):
-        return None
+    """Makes folder and file, private, and sets a damaged one aside; returns where to, `None` where nothing is wrong."""
+    private_files.make_folder(path.parent)
+    for part in path.parent.glob(f"{glob.escape(path.name)}*"):
+        if part.name.removeprefix(path.name).startswith(("-", ".damaged-", ".lock")) or part == path:
+            private_files.protect_file(part)
+    target = _set_aside(path) if path.exists() and _damaged(path, busy_timeout_s) else None
+    private_files.create(path)  # SQLite's further files take its mode
+    return target
+
+
+def _set_aside(path: Path) -> Path:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     target = path.with_name(f"{path.name}.damaged-{stamp}")
     count = 1

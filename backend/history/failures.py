@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from backend.errors import StorageError
+from backend.private_files import is_full, is_refused
 
 LOCKED = (
     "The chat history is locked by another program.",
-    "Close what else holds the database open: a second copy of the app, a database browser, a backup. Saving is tried again.",
+    "Close what else holds the database open: a second copy of the app, a database browser, a backup.",
 )
 FULL = (
     "There is no room left to save the chat history.",
-    "Free some space on the disk that holds the data folder. Until then new text is kept in memory only.",
+    "Free some space on the disk that holds the data folder.",
 )
 NOT_WRITABLE = (
     "The chat history cannot be opened or written.",
@@ -87,7 +88,9 @@ def storage_error(error: Exception) -> StorageError:
     if isinstance(state, str):
         message, hint = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2]) or OTHER
         return StorageError(message, hint=hint, code=state)
-    if isinstance(cause, PermissionError | FileExistsError | NotADirectoryError | FileNotFoundError):
+    if isinstance(cause, OSError) and is_full(cause):
+        message, hint = FULL
+    elif isinstance(cause, OSError) and is_refused(cause):
         message, hint = NOT_WRITABLE
     elif isinstance(cause, OSError | TimeoutError) or isinstance(error, OperationalError):  # no SQLSTATE: never got through
         message, hint = UNREACHABLE

@@ -2,10 +2,9 @@
 
 Editing a question or regenerating an answer makes a sibling; nothing is removed but by deleting. Answers are written as
 they stream. An answer that says it is streaming is given up ("interrupted", with the text as last written)
-- on SQLite when the file is opened: whoever wrote it is gone. Should another copy of the app have the file open and be
-  writing that answer after all, its next write, a second later at most, puts the state right;
-- on PostgreSQL, which several copies share, when it was not written for `STALE_AFTER_S`: at opening, and in what `load`
-  shows, except for answers that this process began.
+- on SQLite when the file is opened by an app that has it for itself: whoever wrote it is gone;
+- where several apps may write, on PostgreSQL or beside another app that has the same file open, when it was not written for
+  `STALE_AFTER_S`: at opening, and in what `load` shows, except for answers that this process began.
 
 Knows nothing of engines, runs or the page.
 """
@@ -13,12 +12,14 @@ Knows nothing of engines, runs or the page.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import delete, exists, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from backend.attachments import Attachment
 from backend.history import exchange, markdown, statements
@@ -27,6 +28,8 @@ from backend.history.records import AnswerUpdate, Conversation, ConversationSumm
 from backend.history.schema import conversations, folded, nodes, panes
 from backend.history.tree import Link, children_of, open_path
 from backend.steps import stored_steps
+
+log = logging.getLogger(__name__)
 
 STALE_AFTER_S = 60.0
 
@@ -37,25 +40,34 @@ class History(Store):
     cannot be used; nothing is then half done.
     """
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database)
+    def __init__(self, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        """The database of `url`, by default a SQLite file in `data_dir`; raises as `Database`, and opens itself as that."""
+        super().__init__(Database(url, data_dir, busy_timeout_s=busy_timeout_s))
+        self._database.at_opening = self._give_up
         self._being_written: set[str] = set()
 
     @classmethod
     async def open(cls, url: str | None, data_dir: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> History:
-        """Opens the database of `url`, by default a SQLite file in `data_dir`; raises as `Database.open`."""
-        return await asyncio.shield(asyncio.create_task(cls._open(url, data_dir, busy_timeout_s)))
-
-    @classmethod
-    async def _open(cls, url: str | None, data_dir: Path, busy_timeout_s: float) -> History:
-        database = await Database.open(url, data_dir, busy_timeout_s=busy_timeout_s)
+        """One that is open already; raises what stands in the way of that."""
+        history = cls(url, data_dir, busy_timeout_s=busy_timeout_s)
         try:
-            async with database.writing() as connection:
-                await statements.give_up(connection, None if database.is_sqlite else time.time() - STALE_AFTER_S)
+            await history.opened()
         except BaseException:
-            await database.aclose()
+            await history.aclose()
             raise
-        return cls(database)
+        return history
+
+    @to_the_end
+    async def opened(self) -> None:
+        """Opens the database unless it is open; raises `StorageError`."""
+        await self._database.opened()
+
+    async def _give_up(self, connection: AsyncConnection) -> None:
+        """Answers that nobody writes any more."""
+        alone = self._database.lock.held
+        if self._database.lock.by_another:
+            log.warning("another app has the same chat history open; its answers in the making are left alone")
+        await statements.give_up(connection, None if alone else time.time() - STALE_AFTER_S)
 
     async def aclose(self) -> None:
         await self._database.aclose()
@@ -64,6 +76,10 @@ class History(Store):
     def database(self) -> Database:
         """For what else is kept beside the chats."""
         return self._database
+
+    async def shared(self) -> bool:
+        """Whether another app on this machine has the same history open, as far as that can be told."""
+        return self._database.is_sqlite and not await asyncio.to_thread(self._database.lock.take) and self._database.lock.by_another
 
     @property
     def set_aside(self) -> Path | None:
@@ -127,12 +143,15 @@ class History(Store):
 
     @to_the_end
     async def begin(self, owner: str, e: Exchange) -> None:
-        """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing."""
+        """Stores a question and the answer that is about to stream, and a new chat around them where it is one: all or nothing, and
+        nothing more where they are stored already, so that it may be tried again."""
         answer: dict[str, Any] = {"role": "assistant", "content": e.content, "thinking": e.thinking or None, "status": "streaming"}
         answer |= {"model": e.model, "parameters": e.parameters, "run_id": e.run_id, "region": e.region, "steps": stored_steps(e.steps)}
         question, preview = await asyncio.to_thread(_question, e.question or "", e.attachments)
         async with self._database.writing() as connection:
-            if e.new_chat:
+            if (await connection.execute(select(nodes.c.id).where(nodes.c.id == e.answer_id))).first() is not None:
+                pass  # the try before came through, though its connection was lost before it could say so
+            elif e.new_chat:
                 await statements.add_chat(connection, owner, e, question, answer, preview)
             else:
                 parent_id = e.parent_id

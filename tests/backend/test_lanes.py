@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from backend.errors import StreamBroken
 from backend.lanes import Lanes
 from backend.run import Run
 from backend.types import ChatRequest, Finished, Message, TextDelta
+from tests.clock import Clock
 
 REQUEST = ChatRequest("m", (Message("user", "hi"),))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def at_once(seconds: float) -> None:
+    """In place of a sleep, where there is nothing to wait for."""
 
 
 def some_runs(count: int) -> list[Run]:
@@ -24,21 +36,25 @@ async def test_all_lanes_are_told_at_first_and_then_only_those_that_changed():
         assert await lanes.changed(1) == {1}
 
 
-async def test_silence_ends_with_the_heartbeat_and_tells_of_no_lane():
-    with Lanes(some_runs(2)) as lanes:
+async def test_silence_ends_with_the_heartbeat_and_tells_of_no_lane(clock):
+    with Lanes(some_runs(2), sleep=clock.sleep) as lanes:
         await lanes.changed(1)
-        assert await lanes.changed(0.01) == frozenset()
+        silent = asyncio.create_task(lanes.changed(10))
+        await clock.pass_s(9.9)
+        assert not silent.done()
+        await clock.pass_s(0.2)
+        assert await silent == frozenset()
 
 
 async def test_ten_thousand_changes_of_a_fast_lane_are_one_mark_and_hide_no_other_lane():
     runs = some_runs(2)
-    with Lanes(runs) as lanes:
+    with Lanes(runs, sleep=at_once) as lanes:
         await lanes.changed(1)
         for _ in range(10_000):
             runs[0].take(TextDelta("x"))
         runs[1].take(TextDelta("y"))
         assert await lanes.changed(1) == {0, 1}
-        assert await lanes.changed(0.01) == frozenset()
+        assert await lanes.changed(1) == frozenset()
         assert (len(runs[0].answer.text), runs[1].answer.text) == (10_000, "y")
 
 
@@ -56,14 +72,14 @@ async def test_a_lane_that_fails_or_is_stopped_is_a_change_and_the_others_go_on(
         assert lanes.ended
 
 
-async def test_an_end_cuts_the_pause_short_and_mere_text_does_not():
+async def test_an_end_cuts_the_pause_short_and_mere_text_does_not(clock):
     runs = some_runs(2)
-    with Lanes(runs) as lanes:
+    with Lanes(runs, sleep=clock.sleep) as lanes:
         await lanes.changed(1)
         pause = asyncio.create_task(lanes.pause(30))
         await asyncio.sleep(0)
         runs[0].take(TextDelta("text"))
-        await asyncio.sleep(0.01)
+        await clock.pass_s(29)
         assert not pause.done()
         runs[0].end("stopped")
         await asyncio.wait_for(pause, 5)
@@ -80,8 +96,8 @@ async def test_runs_that_had_ended_before_count_as_ended():
 
 async def test_closing_leaves_no_listener_behind():
     runs = some_runs(1)
-    lanes = Lanes(runs)
+    lanes = Lanes(runs, sleep=at_once)
     await lanes.changed(1)
     lanes.close()
     runs[0].take(TextDelta("a"))
-    assert await lanes.changed(0.01) == frozenset()
+    assert await lanes.changed(1) == frozenset()

@@ -42,7 +42,7 @@ class Visitor:
     def __init__(self, client: aiohttp.ClientSession, config: dict[str, Any]) -> None:
         self._client, self._config = client, config
         self._components = {c["id"]: c for c in config["components"]}
-        self._session = secrets.token_hex(6)
+        self.session = secrets.token_hex(6)
 
     async def open(self) -> None:
         """What a page asks for as it loads; also makes the server's state of this session, as for a person who then types."""
@@ -69,7 +69,7 @@ class Visitor:
         return [None if c["type"] == "state" else c["props"].get("value") for c in components]
 
     async def _join(self, dependency: dict[str, Any], data: list[Any]) -> str:
-        body = {"data": data, "fn_index": dependency["id"], "trigger_id": dependency["targets"][0][0], "session_hash": self._session}
+        body = {"data": data, "fn_index": dependency["id"], "trigger_id": dependency["targets"][0][0], "session_hash": self.session}
         async with self._client.post("/gradio_api/queue/join", json=body) as joined:
             return str((await joined.json())["event_id"])
 
@@ -79,7 +79,7 @@ class Visitor:
         fired = {event: d for d in self._config["dependencies"] for target, event in d["targets"] if self._fires(target, event)}
         waiting = {await self._join(dependency, data)}
         while waiting:
-            async with self._client.get("/gradio_api/queue/data", params={"session_hash": self._session}) as stream:
+            async with self._client.get("/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
                 async for raw in stream.content:
                     line = raw.decode()
                     if not line.startswith("data:"):

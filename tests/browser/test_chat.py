@@ -71,7 +71,7 @@ def test_a_refresh_in_the_middle_goes_on_where_it_was(page):
 
 
 def test_a_refresh_before_the_question_is_stored_finds_the_chat(page, monkeypatch):
-    monkeypatch.setattr("backend.runs.BEGIN_AFTER_S", 3.0)
+    monkeypatch.setattr("backend.first_writes.BEGIN_AFTER_S", 3.0)
     ask(page, "at once [[think:900]] [[words:20]] [[rate:100]]")
     expect(page.locator("#thinking-live")).to_contain_text("emulator")
     page.reload()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from backend.compare import sharing
+from backend.private_files import write_text
 from tests.ui.compare_tab import Compare, event
 from tests.ui.tab import INSTRUCT, House
 from ui.compare.share import Share
@@ -151,6 +154,26 @@ async def test_a_file_that_is_none_is_named_and_the_open_comparison_stays(compar
     compare.take_one(await Share(compare.core).open(str(file), compare.session, compare.request))
     assert sentence in compare.live["error"] and "wrong.jsonl" in compare.live["error"]
     assert compare.turns(0) == ["user", "assistant"]
+
+
+async def test_a_run_file_on_a_full_disk_is_told_and_leaves_nothing_behind(compare, house, tmp_path, monkeypatch):
+    await compare.send("full [[think:2]][[words:3]]")
+    path = tmp_path / "c.qncompare.jsonl"
+    path.write_text(await run_file_of(compare), encoding="utf-8")
+    comparisons = house.backend.shelf.own("local") / "comparisons"
+    there, written = sorted(comparisons.iterdir()), []
+
+    def fills_up(file: Path, text: str) -> None:
+        written.append(file)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_text(file, text)
+
+    monkeypatch.setattr(sharing, "write_text", fills_up)
+    update = await Share(compare.core).open(str(path), compare.session, compare.request)
+    (shown,) = update.values()
+    assert "no room left to save this run file" in shown["error"] and len(written) == 2
+    assert sorted(comparisons.iterdir()) == there
 
 
 async def test_stopping_what_is_played_ends_the_file(compare, house, tmp_path):

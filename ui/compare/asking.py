@@ -16,6 +16,7 @@ from backend import BackendError, Run, subject_of
 from ui import render
 from ui.compare.live import NOTHING, follow
 from ui.compare.tab import CompareTab, judged, refused, told
+from ui.live import are_saved
 from ui.text import WORDS as W
 from ui.updates import Updates
 from ui.visitor import Session
@@ -79,8 +80,8 @@ class Asking:
         if shown():
             failures = [await run.storage_failure() for run in runs.values()] if all(run.ended for run in runs.values()) else []
             failure = next((f for f in failures if f is not None), None)
-            if failure is not None:  # what is not stored stays on the page as it was last shown
-                yield {self.parts.live: {**value, "error": render.page_error(failure)}}
+            if failure is not None:  # what is not stored stays on the page as it was last shown, until `saved`
+                yield {self.parts.live: {**value, "error": render.page_error(failure), "unsaved": True}}
             else:
                 yield {self.parts.live: {**value, "over": True}}
 
@@ -107,6 +108,15 @@ class Asking:
             return {self.parts.live: live, **await self.tab.bench_of(loaded, session, request)}
         except BackendError as error:
             return {self.parts.live: refused(error)}
+
+    async def saved(self, session: Session, request: gr.Request) -> Updates:
+        """As `over`, once answers are stored that could not be at their end."""
+        comparing, session_hash = await self.tab.backend.side_by_side(), str(request.session_hash)
+        view, owner = self.tab.views.of(session_hash), self.tab.owner(request)
+        newest = [run for pane in self.tab.open(session).panes if (run := comparing.newest(owner, pane)) is not None]
+        if not await are_saved(newest, lambda: self.tab.views.of(session_hash) == view):
+            return {self.parts.live: gr.skip()}
+        return await self.over(session, request)
 
     async def stop(self, session: Session, request: gr.Request) -> None:
         """Ends all answers in the making."""

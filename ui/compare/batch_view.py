@@ -99,7 +99,7 @@ def _lanes(shown: Shown, titles: Mapping[str, str]) -> str:
     for number, lane in enumerate(shown.batch.lanes):
         name = lane.label if lane.point else f"{number + 1} · {titles.get(lane.choices.model, lane.choices.model)}"
         done, failed = shown.progress.done[number], shown.progress.failed[number]
-        problem = shown.progress.problems.get(number)
+        problem = shown.progress.problems.get(number) or shown.progress.storage_error
         told = error_card(problem.message, problem.hint, (), elem_id=None) if problem else ""
         rows.append(
             f"<tr><th scope='row'>{esc(name)}</th><td>{count(done)}</td><td>{count(failed) if failed else ''}</td><td>{told}</td></tr>"

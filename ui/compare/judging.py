@@ -72,7 +72,7 @@ class Judging:
             await comparing.votes.put(owner, vote)
         if comparison.hidden:
             session.side_by_side.comparison = replace(comparison, hidden=False)
-            await comparing.store.save(owner, session.side_by_side.comparison)
+            await comparing.save(owner, session.side_by_side.comparison)
         return await self.tab.bench(session, request)
 
     @told
@@ -84,7 +84,7 @@ class Judging:
         )
         if any(pane.asked for pane in comparison.panes):
             comparing = await self.tab.backend.side_by_side()
-            await comparing.store.save(self.tab.owner(request), session.side_by_side.comparison)
+            await comparing.save(self.tab.owner(request), session.side_by_side.comparison)
         return {self.parts.saved: self.tab.saved(session), **await self.tab.bench(session, request)}
 
     async def look(self, event: gr.EventData, session: Session, request: gr.Request) -> str:

@@ -59,7 +59,7 @@ class Setup:
             comparing = await self.tab.backend.side_by_side()
             if anew:
                 await self.tab.leave_to_live(comparing, session, request)
-            await comparing.store.save(self.tab.owner(request), changed)
+            await comparing.save(self.tab.owner(request), changed)
         return {self.parts.saved: self.tab.saved(session), **await self.tab.bench(session, request)}
 
     # ---- one pane's settings

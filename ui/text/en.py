@@ -116,7 +116,7 @@ class English(CompareEnglish, ToolsEnglish):
     }
     place = "place {n} in the queue"
     retrying = "{reason} Trying again in {seconds} s (attempt {attempt})."
-    not_saved = "This answer is not being saved: {reason}"
+    not_saved = "This answer is not saved yet, which is tried again: {reason}"
     says_started = "Thinking started"
     says_still = "Still thinking, {n} tokens"
     says_ready = "Answer ready"
@@ -226,6 +226,10 @@ class English(CompareEnglish, ToolsEnglish):
         "dismiss": "Close",
     }
     shown_as_written = "The rest is shown as it was written: laying it out would take too long."
+    shared_history = "Another app has the same chat history open."
+    shared_history_hint = (
+        "Its answers show here as they are saved. End one of the two, or give each a data folder of its own: PLAYGROUND_DATA_DIR."
+    )
     damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
     went_wrong = "This could not be done. Reload the page and try again."
     too_many_events = "Too much is going on here for you at once."

@@ -551,7 +551,19 @@ async def test_a_value_that_a_model_does_not_take_is_said_of_each_row_and_nothin
         assert cell.error.message.startswith("temperature is 3;")
 
 
-async def test_where_answers_cannot_be_saved_what_was_written_stays_and_the_page_is_told(house, engine, monkeypatch, caplog):
+class Held:
+    """In place of a pause between two tries: ends when told."""
+
+    def __init__(self) -> None:
+        self.pauses_s: list[float] = []
+        self.over = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        self.pauses_s.append(seconds)
+        await self.over.wait()
+
+
+async def test_answers_that_cannot_be_saved_wait_in_memory_and_no_further_ones_are_asked_for(house, engine, monkeypatch, caplog):
     prompts, write, full = prompts_of(10), house.runner.store.write, StorageError("There is no room left.", hint="Free some space.")
     written: list[Cell] = []
 
@@ -561,57 +573,55 @@ async def test_where_answers_cannot_be_saved_what_was_written_stays_and_the_page
         written.extend(cells)
         await write(batch_id, cells)
 
-    batch = through(["dashscope:x", "dashscope:y", "local:z"], 10)
+    held = house.runner.sleep = Held()
+    batch, workers = through(["dashscope:x", "dashscope:y", "local:z"], 10), 2 * AT_ONCE + 1
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "backend.compare.runner"):
         patch.setattr(house.runner.store, "write", on_a_full_disk)
         await house.begin(batch, prompts)
-        await house.to_the_end(batch)
-    assert engine.active.total() == 0, "nothing is asked for that cannot be kept"
-    async with asyncio.timeout(10):
-        while len(await house.cells(batch)) < 4:  # what was on its way to the disk gets there
-            await asyncio.sleep(0.005)
-    assert sorted(keys(await house.cells(batch))) == sorted(keys(written)) and len(written) == 4
-    progress = await house.progress(batch)
-    assert {lane: type(problem) for lane, problem in progress.problems.items()} == dict.fromkeys(range(3), StorageError)
-    assert all(problem.message and problem.hint for problem in progress.problems.values())
-    assert (progress.done.total(), progress.failed.total()) == (4, 0) and await house.state(batch) != "done"
-    assert batch.id in caplog.text and "There is no room left." in caplog.text
-    before = Counter(engine.asked)
+        await until(lambda: len(held.pauses_s) == workers)
+        progress = await house.progress(batch)
+        assert progress.storage_error is full and progress.problems == {} and (progress.done.total(), progress.failed.total()) == (4, 0)
+        assert engine.active.total() == 0 and len(engine.asked) == 4 + workers, "nothing is asked for that cannot be kept"
+        assert caplog.text.count("There is no room left.") == 1 and batch.id in caplog.text
+    held.over.set()
+    await house.to_the_end(batch)
+    assert keys(await house.cells(batch)) == everything(batch) and await house.state(batch) == "done"
+    assert set(Counter(engine.asked).values()) == {1}, "and nothing twice"
+    assert (await house.progress(batch)).storage_error is None
 
+
+async def test_answers_that_wait_to_be_saved_outlive_a_pause_and_are_not_asked_for_again(house, engine, monkeypatch):
+    async def fails(batch_id: str, cells: Sequence[Cell]) -> None:
+        raise StorageError("The disk reported an error.")
+
+    held = house.runner.sleep = Held()
+    batch = through(["dashscope:x"], 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.runner.store, "write", fails)
+        await house.begin(batch, prompts_of(2))
+        await until(lambda: len(held.pauses_s) == 2)
+        for order in (house.runner.pause("me", batch.id), house.runner.resume("me", Access(), batch.id)):
+            with pytest.raises(StorageError, match="reported an error"):
+                await order
+        assert not house.runner.runs(batch.id)
     await house.runner.resume("me", Access(), batch.id)
     await house.to_the_end(batch)
     assert keys(await house.cells(batch)) == everything(batch) and await house.state(batch) == "done"
-    assert (await house.progress(batch)).problems == {}
-    there = {(batch.lanes[cell.lane].choices.model, prompts[cell.row].text) for cell in written}
-    assert {key for key, times in (Counter(engine.asked) - before).items() if times} & there == set(), "what was kept is not asked again"
+    assert set(Counter(engine.asked).values()) == {1}
 
 
-async def test_what_was_on_its_way_to_the_disk_when_another_answer_could_not_be_saved_is_not_asked_for_again(house, engine, monkeypatch):
-    prompts, write, database = prompts_of(2), house.runner.store.write, house.runner.chat.history.database
-    first_is_on_its_way = asyncio.Event()
+async def test_answers_that_wait_to_be_saved_are_tried_once_more_as_the_app_ends(house, engine, monkeypatch):
+    async def fails(batch_id: str, cells: Sequence[Cell]) -> None:
+        raise StorageError("The disk reported an error.")
 
-    async def every_second_fails(batch_id: str, cells: Sequence[Cell]) -> None:
-        if first_is_on_its_way.is_set():
-            raise StorageError("The disk reported an error.")
-        first_is_on_its_way.set()
-        await write(batch_id, cells)
-
-    engine.hold("dashscope:x")
-    batch = await house.begin(through(["dashscope:x"], 2), prompts)
-    await until(lambda: engine.active["dashscope:x"] == 2)
+    held = house.runner.sleep = Held()
+    batch = through(["dashscope:x"], 2)
     with monkeypatch.context() as patch:
-        patch.setattr(house.runner.store, "write", every_second_fails)
-        async with database.writing():  # another writer has the file
-            engine.release()
-            await house.to_the_end(batch)
-            patch.undo()
-            resuming = asyncio.create_task(house.runner.resume("me", Access(), batch.id))
-            for _ in range(20):  # more looks into the database than a start takes before it writes
-                await house.state(batch)
-    await resuming
-    await house.to_the_end(batch)
-    assert keys(await house.cells(batch)) == everything(batch) and await house.state(batch) == "done"
-    assert Counter(engine.asked_of("dashscope:x")) == Counter({prompts[0].text: 1, prompts[1].text: 2})
+        patch.setattr(house.runner.store, "write", fails)
+        await house.begin(batch, prompts_of(2))
+        await until(lambda: len(held.pauses_s) == 2)
+    await house.runner.aclose()
+    assert keys(await house.cells(batch)) == everything(batch)
 
 
 # ---- pause, resume, delete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib.util
 import os
 import sqlite3
@@ -12,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import Pool
@@ -79,6 +81,7 @@ async def test_a_killed_process_loses_nothing_that_was_written(tmp_path):
     lines += [line for line in process.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
     process.wait(10)
     length, chat, node = lines[-1].split()
+    assert (tmp_path / f"{FILE}.lock").exists(), "the system gives a killed app's lock back, not its file"
     history = await BuiltHistory.open(None, tmp_path)
     kept = (await history.load("me", chat)).nodes[node]
     assert (kept.status, kept.thinking) == ("interrupted", "thought")
@@ -94,15 +97,43 @@ async def test_a_process_that_never_closed_its_history_ends(tmp_path):
     process.communicate()
 
 
-async def test_another_live_copys_answer_is_put_right_by_its_next_write(tmp_path):
+async def test_another_live_apps_answer_is_left_alone_and_given_up_only_when_nobody_writes_it(tmp_path, monkeypatch):
     writer = await BuiltHistory.open(None, tmp_path)
     chat = await writer.create("me", model="m", parameters={})
     node = await writer.begin_answer("me", chat, None, model="m", parameters={}, run_id="r")
     second = await BuiltHistory.open(None, tmp_path)
-    assert (await second.load("me", chat)).nodes[node.id].status == "interrupted"
-    await writer.write_answers([AnswerUpdate(node.id, "more", "streaming")])
     assert (await second.load("me", chat)).nodes[node.id].status == "streaming"
+    assert (await second.shared(), await writer.shared()) == (True, False)
+    await second.aclose()
+    monkeypatch.setattr(store, "STALE_AFTER_S", -1.0)
+    third = await BuiltHistory.open(None, tmp_path)
+    assert (await third.load("me", chat)).nodes[node.id].status == "interrupted"
+    await writer.write_answers([AnswerUpdate(node.id, "more", "streaming")])
+    monkeypatch.undo()
+    assert (await third.load("me", chat)).nodes[node.id].status == "streaming"
     await writer.aclose()
+    assert not await third.shared(), "the first has ended: the second has the file for itself"
+    fourth = await BuiltHistory.open(None, tmp_path)
+    assert await fourth.shared()
+    await third.aclose()
+    await fourth.aclose()
+
+
+@pytest.mark.parametrize(
+    "refusal", [NotImplementedError(), OSError(errno.ENOSYS, "no"), OSError(errno.EROFS, "no"), OSError(errno.ENOLCK, "no")]
+)
+async def test_a_folder_that_cannot_be_locked_is_no_reason_not_to_start(tmp_path, monkeypatch, refusal):
+    def refuse(self, *args, **kwargs):
+        raise refusal
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    history = await BuiltHistory.open(None, tmp_path)
+    chat = await history.create("me", model="m", parameters={})
+    node = await history.begin_answer("me", chat, None, model="m", parameters={}, run_id="r")
+    assert not await history.shared()
+    second = await BuiltHistory.open(None, tmp_path)
+    assert (await second.load("me", chat)).nodes[node.id].status == "streaming", "it may be another app's"
+    await history.aclose()
     await second.aclose()
 
 
@@ -334,6 +365,9 @@ class FromDriver(Exception):
         (ConnectionRefusedError(), "cannot be reached"),
         (TimeoutError(), "cannot be reached"),
         (PermissionError(), "cannot be opened or written"),
+        (OSError(errno.EROFS, "no"), "cannot be opened or written"),
+        (OSError(errno.ENOSPC, "no"), "no room left"),
+        (OSError(errno.EDQUOT, "no"), "no room left"),
         (DBAPIError("SELECT 1", None, FromDriver("53100")), "no room left"),
         (OperationalError("SELECT 1", None, FromDriver(None)), "cannot be reached"),
     ],

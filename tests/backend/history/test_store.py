@@ -12,7 +12,7 @@ import pytest
 
 from backend.attachments import Attachment
 from backend.errors import BadInput
-from backend.history import AnswerError, AnswerUpdate
+from backend.history import AnswerError, AnswerUpdate, Exchange
 from backend.types import Timing, Usage
 from tests.backend.history.built import BuiltHistory
 
@@ -31,6 +31,22 @@ async def begun(history: BuiltHistory, text: str = "Hello", owner: str = "me") -
     answer = await history.begin_answer(owner, chat, question.id, model="dashscope:m", parameters={"seed": 7}, run_id="r", region="beijing")
     await history.write_answers([AnswerUpdate(answer.id, "Hi!", "done", "hm", Usage(1, 2, 1), Timing(ttft_s=0.5), region="beijing")])
     return chat, question.id, answer.id
+
+
+async def test_beginning_an_exchange_again_changes_nothing(tmp_path):
+    """A connection that is lost at the commit does not say whether that came through, so it is tried again."""
+    history = await BuiltHistory.open(None, tmp_path)
+    first = Exchange("c1", "a1", True, None, "q", (), "m", {}, {}, "r")
+    second = Exchange("c1", "a2", False, "a1", "q2", (), "m", {}, {}, "r2")
+    for exchange in (first, first, second, second):
+        await history.begin("me", exchange)
+    (chat,) = await history.conversations("me")
+    assert [(node.role, node.id) for node in (await history.load("me", chat.id)).path if node.role == "assistant"] == [
+        ("assistant", "a1"),
+        ("assistant", "a2"),
+    ]
+    assert len((await history.load("me", chat.id)).nodes) == 4
+    await history.aclose()
 
 
 async def test_a_chat_comes_back_whole(history):
