@@ -45,10 +45,12 @@ from backend.compare.sharing import Sharing
 from backend.compare.store import ComparisonStore
 from backend.compare.sweep import MOST_SEEDS, MOST_VALUES, SWEPT, Axis, Estimate, agreement_rate, axis_from, estimate, lanes_of
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, VoteStore, subject_of, to_csv, to_json_lines
+from backend.display import display_name
 from backend.engines import Access, Engines, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
 from backend.history import Conversation, ConversationSummary, History, Node
 from backend.lanes import Lanes
+from backend.model_names import portable_name
 from backend.provider import ListedModel
 from backend.run import Run
 from backend.runs import Runs
@@ -260,6 +262,7 @@ __all__ = [
     "count_messages",
     "count_tokens",
     "default_rubric",
+    "display_name",
     "duels",
     "estimate",
     "figures_of",
@@ -275,6 +278,7 @@ __all__ = [
     "other_questions",
     "pane_from",
     "parameters_from",
+    "portable_name",
     "question_at",
     "read_attachment",
     "read_prompts",

@@ -133,7 +133,7 @@ class Chat:
         `pending` is a turn whose calls are to be answered first."""
         if counted and self.settings.public and self.runs.active(owner) >= MAX_ACTIVE_RUNS_PUBLIC:
             raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
-        pipeline = await self.engines.pipeline(choices.model, access)
+        pipeline = await self.engines.pipeline(choices.model, replace(access, owner=owner))
         request = replace(_request(messages, choices), continue_last=continue_last)
         capabilities = await pipeline.capabilities(request.model)
         if request.parameters.seed is None and "seed" in capabilities.parameters:

@@ -1,4 +1,4 @@
-"""What happens to every request, whatever the engine: check -> retry and regions -> measuring. A `Provider` itself.
+"""What happens to every request, whatever the engine: check -> retry and regions -> limits -> measuring. A `Provider` itself.
 
 Retries happen only before the first delta, so nothing is ever shown twice. Knows no wire format, page or database.
 """
@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from backend.answer_limits import AnswerLimits
 from backend.catalogue import Capabilities
 from backend.checking import check
 from backend.errors import AuthError, BackendError, QuotaExhausted, StreamBroken
@@ -78,7 +79,7 @@ class Pipeline:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         check(request, await self.capabilities(request.model), any_turn=True)
         yield Started(model=request.model)
-        attempt, place, watch = 1, 0, Stopwatch(self._clock)
+        attempt, place, watch, limits = 1, 0, Stopwatch(self._clock), AnswerLimits()
         while True:
             route, said_something = self._routes[place], False
             self.region = route.region
@@ -87,12 +88,15 @@ class Pipeline:
                     async for event in events:
                         if isinstance(event, Started):
                             continue
+                        event = limits.take(event)
                         watch.see(event)
                         said_something |= isinstance(event, ThinkingDelta | TextDelta | ToolCallDelta | TokenDetail)
                         if isinstance(event, Finished):
                             yield replace(event, timing=event.timing or watch.timing())  # a recording brings its own
                             return
                         yield event
+                        if limits.over is not None:
+                            raise limits.over
                 raise StreamBroken("The answer ended without a finish.", hint="What arrived is kept; regenerate to try again.")
             except BackendError as error:
                 if said_something:

@@ -114,14 +114,14 @@ def _raw_config(name: str, folder: Path) -> dict[str, Any]:
     try:
         found = folder.is_dir()
     except OSError as error:
-        raise ModelLoadError(f"{folder} cannot be looked into ({error.strerror}).", hint="Check the path and its rights.") from error
+        raise ModelLoadError(f"{name} cannot be looked into ({error.strerror}).", hint="Check the path and its rights.") from error
     if not found:
-        raise ModelLoadError(f"There is no folder {folder}.", hint="Check the path, or name a model of the Hugging Face hub.")
+        raise ModelLoadError(f"There is no folder {name}.", hint="Check the path, or name a model of the Hugging Face hub.")
     if (folder / "config.json").is_file():
         return _json(name, folder / "config.json")
     if any(folder.glob("*.gguf")):
         raise ModelLoadError(f"{name} holds GGUF files; local models are loaded from safetensors.", hint=_OTHER_WAYS)
-    raise ModelLoadError(f"{folder} holds no model: there is no config.json in it.", hint="Name the folder of one checkpoint.")
+    raise ModelLoadError(f"{name} holds no model: there is no config.json in it.", hint="Name the folder of one checkpoint.")
 
 
 def _index(name: str, folder: Path, part: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from backend import Batch, BatchRunner, Choices
+from backend import Batch, BatchRunner, Choices, portable_name
 from ui.compare.background_frame import BackgroundParts
 from ui.compare.batch_view import Shown, batches_view, titles_of
 from ui.compare.tab import CompareTab
@@ -82,7 +82,7 @@ class Background:
             told: dict[str, Any] = {
                 "prompt": prompts[cell.row].text,
                 "tag": prompts[cell.row].tag,
-                "model": batch.lanes[cell.lane].choices.model,
+                "model": portable_name(batch.lanes[cell.lane].choices.model),
             }
             lines.append(json.dumps({**told, **asdict(cell)}, ensure_ascii=False))
         return download("answers.jsonl", "".join(line + "\n" for line in lines), "application/jsonl")
