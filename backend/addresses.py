@@ -51,7 +51,7 @@ def http_address(text: str, *, example: str = "http://host:8000/v1") -> str:
     """An address as it is stored and called: without spaces around, its scheme in small letters. Raises `BadInput` for what is none."""
     found = _HTTP.fullmatch(text.strip())
     if found is None:
-        raise BadInput("The address must begin with http:// or https:// and name a host.", hint=f"It looks like {example}.")
+        raise BadInput("An address begins with http:// or https:// and names a host.", hint=f"It looks like {example}.")
     address = f"{found[1].lower()}://{found[2]}"
     try:
         parts = urlsplit(address)
@@ -118,6 +118,7 @@ async def _addresses(url: str) -> list[IPAddress]:
 
 
 def _resolve(host: str) -> list[IPAddress]:
+    host = host.partition("%")[0] if ":" in host else host  # of an IPv6 address the scope, which may be written in several ways
     found = {str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     return [ipaddress.ip_address(address.partition("%")[0]) for address in sorted(found)]
 

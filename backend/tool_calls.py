@@ -15,6 +15,7 @@ import regex
 
 from backend.types import TextDelta, Tool, ToolCall, ToolCallDelta
 
+MAX_HEAD_CHARS = 1_000  # from the beginning of a call to its arguments
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _HEAD = regex.compile(r'\s*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"arguments"\s*:\s*(?=\S)')
 Piece = TextDelta | ToolCallDelta
@@ -77,6 +78,11 @@ class CallSplitter:
         self._closing = self._after_call = False
         self.found = 0
 
+    @property
+    def held_chars(self) -> int:
+        """How much text waits for more of it."""
+        return len(self._held)
+
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are certain after `text`."""
         self._held += text
@@ -119,7 +125,8 @@ class CallSplitter:
         return True
 
     def _at_head(self, out: list[Piece]) -> bool:
-        head = _HEAD.match(self._held, partial=True)
+        # a partial match looks at all of the text at every piece, and no name is that long
+        head = _HEAD.match(self._held[:MAX_HEAD_CHARS], partial=len(self._held) < MAX_HEAD_CHARS)
         if head is not None and not head.partial:
             self._open_call(out, json.loads(f'"{head[1]}"', strict=False))
             self._held, self._arguments = self._held[head.end() :], _Braces()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -30,6 +31,7 @@ class ChatList:
 
     async def load(self, session: Session, request: gr.Request) -> Updates:
         """A page that was opened or reloaded: its chat again. `Answers.resume` then follows an answer that is being written."""
+        session.access = replace(session.access, owner=self.tab.owner(request))
         try:
             chat = await self.backend.open()
         except BackendError as error:

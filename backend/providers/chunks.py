@@ -16,6 +16,7 @@ from backend.tool_calls import CallSplitter
 from backend.types import Event, Finished, FinishReason, TextDelta, ThinkingDelta, TokenDetail, ToolCallDelta, Usage
 
 MAX_CALLS = 128  # of one turn
+MAX_HELD_CHARS = 100_000  # of text that may still become a call or a trace: it is looked through at every piece
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
@@ -44,8 +45,7 @@ class ChunkReader:
         """The events of one chunk, often one. Raises `TypeError` or `AttributeError` where its parts have other types."""
         if usage := chunk.get("usage"):
             self._usage = _usage(usage, self._thinks)
-        if self.request_id is None:
-            self.request_id = shown_id(chunk.get("id"))
+        self.request_id = self.request_id or shown_id(chunk.get("id"))
         events: list[Event] = []
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or choice.get("message") or {}
@@ -64,6 +64,8 @@ class ChunkReader:
                 events[:0] = [token_detail(token) for token in told.get("content") or ()]
             if (reason := choice.get("finish_reason")) and reason != "null":
                 self._reason = _REASONS.get(reason, "unknown")
+        if self._splitter.held_chars + (self._calls.held_chars if self._calls else 0) > MAX_HELD_CHARS:
+            raise TypeError("text that is neither an answer nor a call")
         if events:
             self.said_something = True
         return events

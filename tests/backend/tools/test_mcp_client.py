@@ -372,11 +372,11 @@ async def test_the_address_that_was_looked_at_is_the_one_that_is_called(monkeypa
     """A name may mean a public address when it is looked at and a private one the next time it is asked for."""
     asked = []
 
-    async def both(host, port):
+    def both(host, port, **_):
         asked.append(host)
         return [(0, 0, 0, "", ("2606:4700::1111", 0)), (0, 0, 0, "", ("93.184.216.34", 0))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    monkeypatch.setattr("socket.getaddrinfo", both)
     request = httpx.Request("POST", "https://turning.example:8443/mcp?a=1")
     await pin(request)
     assert str(request.url) == "https://93.184.216.34:8443/mcp?a=1" and asked == ["turning.example"]
@@ -387,7 +387,7 @@ async def test_what_a_public_page_reads_is_bounded(http, monkeypatch):
     async def public(request):
         pass
 
-    monkeypatch.setattr(mcp_transport, "pin", public)
+    monkeypatch.setattr("backend.addresses.pin", public)
     monkeypatch.setattr(mcp_transport, "MOST_BODY_BYTES", 50_000)
     connections = McpConnections(allow_stdio=False, allow_private=False, connect_limit_s=30)
     await connections.connect("me", http)
