@@ -48,21 +48,28 @@ class _Limited(httpx.AsyncByteStream, httpx2.AsyncByteStream):
             if len(piece) > left_bytes and self._cut:
                 yield piece[:left_bytes]
                 return
-            left_bytes -= len(piece)
-            if left_bytes < 0:
+            if len(piece) > left_bytes:
+                yield piece[:left_bytes]
                 raise self._too_much(f"it answered with more than {self._max_bytes:,} bytes")
-            if self._max_event_bytes is not None:
-                self._count(piece, self._max_event_bytes)
+            left_bytes -= len(piece)
+            if self._max_event_bytes is not None and (fitting := self._fitting(piece, self._max_event_bytes)) < len(piece):
+                yield piece[:fitting]
+                raise self._too_much(f"it sent one event of more than {self._max_event_bytes:,} bytes")
             yield piece
 
-    def _count(self, piece: bytes, max_event_bytes: int) -> None:
-        self._event_bytes -= len(self._end)
-        parts = _EMPTY_LINE.split(self._end + piece)
-        for place, part in enumerate(parts):
-            self._event_bytes = len(part) + (0 if place else self._event_bytes)
-            if self._event_bytes > max_event_bytes:
-                raise self._too_much(f"it sent one event of more than {max_event_bytes:,} bytes")
-        self._end = parts[-1][-_LONGEST_END:]
+    def _fitting(self, piece: bytes, max_event_bytes: int) -> int:
+        """How many bytes of `piece` may pass: all, or those before an event that is too long."""
+        seen, begin = self._end + piece, 0
+        before = self._event_bytes - len(self._end)
+        for end in _EMPTY_LINE.finditer(seen):
+            if before + end.start() - begin > max_event_bytes:
+                break
+            before, begin = 0, end.end()
+        else:
+            self._event_bytes, self._end = before + len(seen) - begin, seen[begin:][-_LONGEST_END:]
+            if self._event_bytes <= max_event_bytes:
+                return len(piece)
+        return max(0, begin - (len(seen) - len(piece)))
 
     def _too_much(self, what: str) -> Unbounded:
         error = Unbounded(what)
