@@ -28,8 +28,9 @@ class AnswerLimits:
                 self._count(len(event.text))
                 return event if len(text) == len(event.text) else replace(event, text=text)
             case ToolCallDelta():
+                self._count(len(event.id or "") + len(event.name or ""))
                 text = event.arguments[: self._left_chars]
-                self._count(len(event.arguments) + len(event.name or "") + len(event.id or ""))
+                self._count(len(event.arguments))
                 return event if len(text) == len(event.arguments) else replace(event, arguments=text)
             case _:
                 return event
