@@ -182,7 +182,7 @@ def build(choices: list[ModelChoice], model: str, capabilities: Capabilities, tr
         gr.HTML(about_text(), apply_default_css=False)
         calling(settings, model, capabilities)
     gr.HTML("<div id='shade'></div>")
-    made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")
+    made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")  # nosec B106: no secret
     return Page(**made)
 
 

@@ -75,7 +75,7 @@ class English(CompareEnglish, ToolsEnglish):
     scripted = "Scripted sample: written by hand to show the page, not recorded from a model."
     recorded_run = "Recorded run, played back with its own timing."
     # run card
-    first_token = "first token"
+    first_token = "first token"  # nosec B105: words of the page
     thinking_time = "thinking"
     answer_time = "answer"
     thinking_tokens = "thinking"
