@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from pydantic import SecretStr
 
 from backend.catalogue import catalogue
-from backend.engines import Access, Engines, ModelChoice
+from backend.engines import MAX_SERVERS, Access, Engines, ModelChoice
 from backend.errors import AuthError, BadInput, ConfigError, Unavailable, UnknownModel
 from backend.pipeline import Route
 from backend.provider import Provider
@@ -230,3 +232,53 @@ async def test_a_visitor_cannot_pass_as_the_owners_server(engines, emulator):
     built = engines(public=True, servers=(Server(name="own", base_url="http://10.0.0.1/v1"),))
     with pytest.raises(BadInput, match="private addresses"):
         await built.routes("server:own/m", NOBODY.with_server(Server(name="own", base_url=f"{emulator}/v1")))
+
+
+async def test_where_the_page_listens_to_others_a_visitors_private_server_is_not_called(engines, emulator):
+    server = Server(name="inside", base_url=f"{emulator}/v1")
+    built = engines(servers=(Server(name="own", base_url=f"{emulator}/v1"),))
+    assert await built.list_models(server)  # on one's own machine
+    built.serve_others()
+    with pytest.raises(BadInput, match="private addresses"):
+        await built.list_models(server)
+    assert await built.list_models(built.settings.all_servers[0])
+
+
+def test_a_visitor_has_as_many_servers_as_the_limit():
+    access = NOBODY
+    for number in range(MAX_SERVERS):
+        access = access.with_server(Server.at(f"http://host{number}/v1"))
+    again = access.with_server(Server.at("http://host0/v2"))  # takes the place of the first
+    assert len(again.servers) == MAX_SERVERS
+    with pytest.raises(BadInput, match=f"{MAX_SERVERS} servers"):
+        again.with_server(Server.at("http://one-more/v1"))
+
+
+async def test_servers_are_asked_beside_each_other(engines, monkeypatch):
+    built, asked, all_asked = engines(), [], asyncio.Event()
+
+    async def listed(server):
+        asked.append(server.name)
+        if len(asked) == 3:
+            all_asked.set()
+        await asyncio.wait_for(all_asked.wait(), 10)
+        return []
+
+    monkeypatch.setattr(built, "list_models", listed)
+    access = NOBODY
+    for number in range(3):
+        access = access.with_server(Server.at(f"http://host{number}/v1"))
+    assert await built.choices(access) and len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "base_url"),
+    [
+        (" HTTP://Host:8000/v1/ ", "host-8000", "http://Host:8000/v1"),
+        ("https://[::1]/v1", "--1-443", "https://[::1]/v1"),
+        ("http://büro_1.example:8000", "b-ro_1.example-8000", "http://büro_1.example:8000"),
+    ],
+)
+def test_a_server_is_named_by_its_host_and_port(address, name, base_url):
+    server = Server.at(address, " sk-a ")
+    assert (server.name, server.base_url, server.api_key) == (name, base_url, SecretStr("sk-a"))
