@@ -31,6 +31,7 @@ from backend.types import (
 )
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
+TURN_EVERY = 32  # events, between two looks at the other tasks
 LONGEST_RETRY_AFTER_S = 60.0  # a service that asks for more is better told to the user than waited for in silence
 
 
@@ -79,7 +80,7 @@ class Pipeline:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         check(request, await self.capabilities(request.model), any_turn=True)
         yield Started(model=request.model)
-        attempt, place, watch, limits = 1, 0, Stopwatch(self._clock), AnswerLimits()
+        attempt, place, count, watch, limits = 1, 0, 0, Stopwatch(self._clock), AnswerLimits()
         while True:
             route, said_something = self._routes[place], False
             self.region = route.region
@@ -97,6 +98,9 @@ class Pipeline:
                         yield event
                         if limits.over is not None:
                             raise limits.over
+                        count += 1
+                        if count % TURN_EVERY == 0:  # one frame may bring thousands
+                            await asyncio.sleep(0)
                 raise StreamBroken("The answer ended without a finish.", hint="What arrived is kept; regenerate to try again.")
             except BackendError as error:
                 if said_something:

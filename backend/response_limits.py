@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import httpx2
+
+MAX_EVENT_LINES = 4_000_000  # of a stream of events, CR and LF each counted: 600,000 events of three lines are below
+SLICE_BYTES = 2_048  # of such a stream, after which other tasks have their turn: its reader looks at every line
 
 _EMPTY_LINE = re.compile(rb"(?>\r\n|\n|\r){2}")
 _LONGEST_END = 3  # bytes of an empty line that may lie in the piece before
@@ -43,7 +47,7 @@ class _Limited(httpx.AsyncByteStream, httpx2.AsyncByteStream):
         self._event_bytes, self._end = 0, b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left_bytes = self._max_bytes
+        left_bytes, left_lines = self._max_bytes, MAX_EVENT_LINES
         async for piece in self._stream:
             if len(piece) > left_bytes and self._cut:
                 yield piece[:left_bytes]
@@ -52,10 +56,18 @@ class _Limited(httpx.AsyncByteStream, httpx2.AsyncByteStream):
                 yield piece[:left_bytes]
                 raise self._too_much(f"it answered with more than {self._max_bytes:,} bytes")
             left_bytes -= len(piece)
-            if self._max_event_bytes is not None and (fitting := self._fitting(piece, self._max_event_bytes)) < len(piece):
+            if self._max_event_bytes is None:
+                yield piece
+                continue
+            if (fitting := self._fitting(piece, self._max_event_bytes)) < len(piece):
                 yield piece[:fitting]
                 raise self._too_much(f"it sent one event of more than {self._max_event_bytes:,} bytes")
-            yield piece
+            left_lines -= piece.count(b"\n") + piece.count(b"\r")
+            if left_lines < 0:
+                raise self._too_much(f"it sent more than {MAX_EVENT_LINES:,} lines")
+            for start in range(0, len(piece), SLICE_BYTES):
+                yield piece[start : start + SLICE_BYTES]
+                await asyncio.sleep(0)
 
     def _fitting(self, piece: bytes, max_event_bytes: int) -> int:
         """How many bytes of `piece` may pass: all, or those before an event that is too long."""

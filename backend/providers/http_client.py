@@ -12,7 +12,7 @@ from backend.addresses import guard
 from backend.response_limits import limit, refuse_packed
 
 MAX_ANSWER_BYTES = 64 * 2**20  # 81,920 tokens of thinking and 32,768 of answer at 300 bytes each are 34 MB
-MAX_EVENT_BYTES = 2**20  # a server that sends its whole answer in one event stays below
+MAX_EVENT_BYTES = 2**19  # a server that sends its whole answer in one event stays below
 MAX_WHOLE_BYTES = 8 * 2**20  # of an answer that is not streamed
 MAX_LIST_BYTES = 2 * 2**20  # of a model list; the longest public ones have 0.6 MB
 MAX_ERROR_BYTES = 256 * 2**10

@@ -8,10 +8,11 @@ import json
 import socket
 from contextlib import asynccontextmanager
 
+import httpx2
 import pytest
 from pydantic import SecretStr
 
-from backend import addresses
+from backend import addresses, response_limits
 from backend.catalogue import catalogue
 from backend.engines import Access, Engines
 from backend.errors import BackendError, BadInput, ProtocolError, StreamBroken, TimedOut
@@ -93,7 +94,7 @@ async def models_of(address: str):
 async def test_a_line_without_an_end_is_ended():
     async with serving(SSE, delta("hi"), endless=b'data: {"choices": ' + b"x" * 65_536) as (address, _):
         text, error = await answer_of(address)
-    assert text == "hi" and isinstance(error, StreamBroken) and "one event of more than 1,048,576 bytes" in error.message
+    assert text == "hi" and isinstance(error, StreamBroken) and "one event of more than 524,288 bytes" in error.message
 
 
 @pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
@@ -121,8 +122,8 @@ async def test_an_answer_may_have_as_many_bytes_as_the_limit(monkeypatch, extra)
         assert text == "hi" and error is None
 
 
-async def test_deltas_of_a_megabyte_end_at_two_million_characters():
-    async with serving(SSE, endless=delta("x" * 1_000_000)) as (address, _):
+async def test_deltas_of_half_a_megabyte_end_at_two_million_characters():
+    async with serving(SSE, endless=delta("x" * 500_000)) as (address, _):
         text, error = await answer_of(address, guarded=False)
     assert len(text) == 2_000_000 and isinstance(error, StreamBroken) and "2,000,000 characters" in error.message
 
@@ -132,6 +133,35 @@ async def test_comments_without_end_are_ended(monkeypatch):
     async with serving(SSE, endless=b": still here\n\n" * 1000) as (address, _):
         _, error = await answer_of(address)
     assert isinstance(error, ProtocolError) and "2,000,000 bytes" in error.message
+
+
+@pytest.mark.parametrize("noise", [b"\n", b"\r\n", b":\n\n"])
+async def test_lines_without_end_are_ended(monkeypatch, noise):
+    monkeypatch.setattr(response_limits, "MAX_EVENT_LINES", 50_000)
+    async with serving(SSE, endless=noise * 10_000) as (address, _):
+        _, error = await answer_of(address)
+    assert isinstance(error, ProtocolError) and "more than 50,000 lines" in error.message
+
+
+async def test_others_have_their_turn_between_the_lines_of_one_piece():
+    class Body(httpx2.AsyncByteStream):
+        async def __aiter__(self):
+            yield b":\n\n" * 20_000
+
+    response, turns, over = httpx2.Response(200, stream=Body()), 0, False
+
+    async def other():
+        nonlocal turns
+        while not over:
+            turns += 1
+            await asyncio.sleep(0)
+
+    response_limits.limit(response, 10**6, max_event_bytes=10**6)
+    task = asyncio.create_task(other())
+    pieces = [piece async for piece in response.stream]
+    over = True
+    await task
+    assert b"".join(pieces) == b":\n\n" * 20_000 and turns >= len(pieces) >= 60_000 // response_limits.SLICE_BYTES
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "x-unknown"])

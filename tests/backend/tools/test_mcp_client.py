@@ -601,7 +601,9 @@ def test_two_commands_of_one_program_have_two_names():
     assert first != second and first.startswith("server-files-")
 
 
-@pytest.mark.parametrize("address", ["ftp://host/mcp", "HTTP:///mcp", "http://host:port/mcp", "file:///etc/passwd", "http://[", "ws://host"])
+@pytest.mark.parametrize(
+    "address", ["ftp://host/mcp", "HTTP:///mcp", "http://host:port/mcp", "file:///etc/passwd", "http://[", "ws://host"]
+)
 def test_what_looks_like_an_address_is_never_run_as_a_command(address):
     with pytest.raises(BadInput, match=r"begins with http|cannot be"):
         mcp_server(address)
