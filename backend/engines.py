@@ -37,7 +37,7 @@ class Access:
     dashscope_key: SecretStr | None = None
     dashscope_region: str | None = None
     servers: tuple[Server, ...] = ()
-    owner: str | None = None
+    owner: str | None = field(default=None, repr=False)
 
     def with_server(self, server: Server) -> Access:
         """With one more, or another one of its name. Raises `BadInput` for too many."""
@@ -85,7 +85,7 @@ class Engines:
     async def routes(self, name: str, access: Access) -> list[Route]:
         engine, _, model = name.partition(":")
         if not model:
-            raise UnknownModel(f"{name!r} is no model name.", hint="Names look like dashscope:qwen-plus or local:demo.")
+            raise UnknownModel(f"{display_name(name)!r} is not a model's name.", hint="Names look like dashscope:qwen-plus or local:demo.")
         match engine:
             case "dashscope":
                 return self._dashscope(model, access)
@@ -96,7 +96,7 @@ class Engines:
             case "replay":
                 return [Route(self._replay(access), model)]
             case _:
-                raise UnknownModel(f"There is no engine named {engine!r}.", hint="Engines are dashscope, server, local and replay.")
+                raise UnknownModel(f"There is no engine {display_name(engine)!r}.", hint="Engines are dashscope, server, local and replay.")
 
     async def capabilities(self, name: str, access: Access) -> Capabilities:
         """What `name` can do; without a key too, from the catalogue, so that the panel can be drawn."""
@@ -221,7 +221,7 @@ class Engines:
         name, _, served = model.partition("/")
         server = self._servers(access).get(name)
         if server is None or not served:
-            raise UnknownModel(f"There is no server named {name!r}.", hint="Add it under Connect, or set OPENAI_BASE_URL.")
+            raise UnknownModel(f"There is no server named {display_name(name)!r}.", hint="Add it under Connect, or set OPENAI_BASE_URL.")
         await self._guard(server)
         return Route(self._server_provider(server), served)
 

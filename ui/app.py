@@ -219,6 +219,7 @@ def launch(demo: gr.Blocks, backend: Backend, *, host: str, port: int | None, ro
     """Serves the page and returns its address; with `block` only after it was stopped. Raises `OSError` where the port is taken."""
     if host not in ("127.0.0.1", "::1", "localhost"):
         backend.toolbox.serve_others()
+        backend.engines.serve_others()
     api = Middleware(BesideThePage, app_beside=backend.http_api(), paths=HTTP_PATHS)
     headers = Middleware(PageHeaders, public=backend.settings.public, on_page=backend.runs.expect)
     _, address, _ = demo.launch(
