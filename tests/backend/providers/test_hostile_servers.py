@@ -323,6 +323,8 @@ async def test_nothing_of_this_hosts_environment_goes_to_a_stranger(monkeypatch,
             monkeypatch.setenv(name, "http://127.0.0.1:9/")
         (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password canary")
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+        for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_WEBHOOK_SECRET"):
+            monkeypatch.setenv(name, "canary")
         monkeypatch.setenv("OPENAI_ORG_ID", "canary")
         monkeypatch.setenv("OPENAI_PROJECT_ID", "canary")
         monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Canary: canary")

@@ -153,6 +153,7 @@ async def test_names_and_paths(tmp_path):
         f"{mine}/../../outside.jsonl",
         f"{mine}/../{others.name}/theirs.jsonl",
         str(others / "theirs.jsonl"),
+        str(others / "other.jsonl"),  # not the one of this name that is mine
         "own/../outside",
         f"own/../{others.name}/theirs",
         f"own/{others}/theirs",
