@@ -206,7 +206,7 @@ async def test_a_comparison_of_somebody_else_is_not_found(houses, emulator):
     [
         ("dashscope:no-such-model", "does not know this model"),
         ("server:gone/x", "no server named"),
-        ("nonsense", "not a model's name"),
+        ("nonsense", "is not a model"),
         ("replay:nothing", "answers only the question it was made of"),
     ],
 )
