@@ -41,10 +41,12 @@ from backend.compare.sharing import Sharing
 from backend.compare.sweep import MOST_SEEDS, MOST_VALUES, SWEPT, Axis, Estimate, agreement_rate, axis_from, estimate, lanes_of
 from backend.compare.votes import BAD, PERSON, TIE, Contestant, Vote, subject_of, to_csv, to_json_lines
 from backend.composing import composed
+from backend.display import display_name
 from backend.engines import Access, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
 from backend.history import Conversation, ConversationSummary, Node
 from backend.lanes import Lanes
+from backend.model_names import portable_name
 from backend.provider import ListedModel
 from backend.run import Run
 from backend.settings import REGION_HOSTS, Server, Settings, load_settings
@@ -154,6 +156,7 @@ __all__ = [
     "count_messages",
     "count_tokens",
     "default_rubric",
+    "display_name",
     "duels",
     "estimate",
     "figures_of",
@@ -169,6 +172,7 @@ __all__ = [
     "other_questions",
     "pane_from",
     "parameters_from",
+    "portable_name",
     "question_at",
     "read_attachment",
     "read_prompts",

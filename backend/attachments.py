@@ -10,13 +10,13 @@ import codecs
 import logging
 import re
 import time
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePath
 from typing import Literal
 
+from backend.display import display_name
 from backend.errors import BadInput
 from backend.tokens import count_tokens
 
@@ -25,11 +25,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 5_000_000
 MAX_CHARS = 400_000  # about 100,000 tokens: more than that leaves a 131,072-token context no room for the chat
 PDF_TIME_S = 20.0  # pages that are not read by then are left out, as if the text were too long
-LONGEST_NAME = 120
 
 _MEND = "Attach a text, Markdown, code or PDF file."
-# left-to-right marks, embeddings, overrides and isolates: they make a name read as another one
-_BIDI = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,12}")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _BOMS = (
@@ -51,14 +48,6 @@ class Attachment:
     pages: int | None = None
     truncated: bool = False
     tokens: int | None = None
-
-
-def display_name(text: str, limit: int = LONGEST_NAME) -> str:
-    """One line of at most `limit` characters, free of what controls a terminal or turns the reading direction around."""
-    plain = _BIDI.sub("", text[: 20 * limit])
-    plain = "".join(c if unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") else " " for c in plain)
-    plain = " ".join(plain.split())
-    return plain if len(plain) <= limit else plain[: limit - 1].rstrip() + "…"
 
 
 async def read_attachment(path: Path, *, name: str, max_bytes: int = MAX_BYTES, max_chars: int = MAX_CHARS) -> Attachment:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 from backend.catalogue import Capabilities
+from backend.display import display_name
 from backend.errors import BackendError
+from backend.model_names import portable_name
 from backend.pipeline import Pipeline
 from backend.stopwatch import Stopwatch
 from backend.types import ChatRequest, Event, Finished, Retrying, Timing, Usage
@@ -73,7 +75,7 @@ class Audit:
             self._total.labels(engine).observe(timing.total_s)
         log.info(
             "%s %s attempts=%d in=%s out=%s ttft=%s total=%s id=%s",
-            served.model, served.end, served.attempts, _shown(usage.input_tokens), _shown(usage.output_tokens),
+            display_name(portable_name(served.model)), served.end, served.attempts, _shown(usage.input_tokens), _shown(usage.output_tokens),
             _shown(timing.ttft_s), _shown(timing.total_s), served.request_id or "-",
         )  # fmt: skip
 

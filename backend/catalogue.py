@@ -14,6 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.display import display_name
+from backend.model_names import portable_name
 from backend.types import GenerationParameters, ToolChoice, Usage
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -196,7 +198,8 @@ class Catalogue:
         made_by = self.engines[engine]
         card = self.card(engine, model)
         known = card is not None
-        card = card or ModelCard(id=model, engine="checkpoint", title=model, thinking="unknown", defaults=dict(sampling or {}))
+        title = display_name(portable_name(model))
+        card = card or ModelCard(id=model, engine="checkpoint", title=title, thinking="unknown", defaults=dict(sampling or {}))
         context = context_tokens or card.context_tokens
         return Capabilities(
             name=name or f"{engine}:{model}",

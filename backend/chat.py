@@ -143,7 +143,7 @@ class Chat:
         What runs in the background is not `counted` among a visitor's answers: it has limits of its own. Tools may look at `files`;
         `pending` is a turn whose calls are to be answered first."""
         self.admit(owner, access, answers=1 if counted else 0)
-        pipeline = await self.engines.pipeline(choices.model, access)
+        pipeline = await self.engines.pipeline(choices.model, replace(access, owner=owner))
         request = replace(_request(messages, choices), continue_last=continue_last)
         capabilities = await pipeline.capabilities(request.model)
         if request.parameters.seed is None and "seed" in capabilities.parameters:

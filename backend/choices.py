@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from backend.model_names import current_name
 from backend.tools.kit import ToolKit, kit_from
 from backend.types import AnswerFormat, GenerationParameters
 
@@ -42,7 +43,7 @@ class Choices:
         """What `stored` gave."""
         system = stored.get("system", "")
         return cls(
-            model,
+            current_name(model),
             parameters_from(stored),
             system if isinstance(system, str) else "",
             stored.get("resend_thinking") is True,

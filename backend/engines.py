@@ -6,38 +6,46 @@ Builds each provider once per place and key, imports it only when it is asked fo
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
+import asyncio
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 from pydantic import SecretStr
 
-from backend.addresses import is_private
+from backend.addresses import is_private, private_address
 from backend.audit import Audit, Audited
-from backend.catalogue import ASSETS, Capabilities, Catalogue
+from backend.catalogue import Capabilities, Catalogue
+from backend.display import display_name
 from backend.ending import Ending
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
 from backend.local import tiny
+from backend.model_names import portable_name
 from backend.pipeline import Pipeline, Route
-from backend.provider import HoldsModels, ListedModel, ListsModels, Provider
+from backend.provider import HoldsModels, ModelList, Provider
+from backend.provider_pool import PooledProvider, ProviderPool
 from backend.settings import Server, Settings
+from backend.shelf import SHIPPED, Shelf
 from backend.snippets import Place
 
-MAX_PROVIDERS = 128  # visitors' keys come and go on a public host; the oldest connections are closed
+MAX_SERVERS = 16  # of one visitor
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What one visitor typed in: a DashScope key with its region, and servers. Never stored, logged or shared."""
+    """What one visitor typed in: a DashScope key with its region, and servers. Never stored, logged or shared. `owner` is whose
+    recordings may be played."""
 
     dashscope_key: SecretStr | None = None
     dashscope_region: str | None = None
     servers: tuple[Server, ...] = ()
+    owner: str | None = field(default=None, repr=False)
     address: str = ""  # where the visitor asks from, for limits; empty where there is no visitor
 
     def with_server(self, server: Server) -> Access:
+        """With one more, or another one of its name. Raises `BadInput` for too many."""
         others = tuple(s for s in self.servers if s.name != server.name)
+        if len(others) >= MAX_SERVERS:
+            raise BadInput(f"There are {MAX_SERVERS} servers, which is the most.", hint="Reload the page to begin without them.")
         return replace(self, servers=(*others, server))
 
 
@@ -57,10 +65,21 @@ class Engines:
 
     settings: Settings
     catalogue: Catalogue
-    _providers: OrderedDict[tuple[str, ...], Provider] = field(default_factory=OrderedDict)
-    _evicted: list[Provider] = field(default_factory=list)
     audit: Audit = field(default_factory=Audit)
     ending: Ending = field(default_factory=Ending)
+    _pool: ProviderPool = field(default_factory=ProviderPool)
+    _held: dict[str, Provider] = field(default_factory=dict)  # those of this machine
+    _others: bool = field(init=False)
+    _shelf: Shelf = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._others = self.settings.public
+        self._shelf = Shelf(self.settings.data_dir)
+
+    def serve_others(self) -> None:
+        """Called before the first visitor where the page listens to more than this machine: visitors' servers are then called at public
+        addresses only, since whoever opens the page could ask for others."""
+        self._others = True
 
     async def pipeline(self, name: str, access: Access) -> Audited:
         """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address),
@@ -71,35 +90,37 @@ class Engines:
     async def routes(self, name: str, access: Access) -> list[Route]:
         engine, _, model = name.partition(":")
         if not model:
-            raise UnknownModel(f"{name!r} is no model name.", hint="Names look like dashscope:qwen-plus or local:demo.")
+            raise UnknownModel(f"{display_name(name)!r} is not a model's name.", hint="Names look like dashscope:qwen-plus or local:demo.")
         match engine:
             case "dashscope":
                 return self._dashscope(model, access)
             case "server":
                 return [await self._server(model, access)]
             case "local":
-                return [Route(self._local(), model)]
+                return [Route(self._local(), self._folder_of(model))]
             case "replay":
-                return [Route(self._replay(), model)]
+                return [Route(self._replay(access), model)]
             case _:
-                raise UnknownModel(f"There is no engine named {engine!r}.", hint="Engines are dashscope, server, local and replay.")
+                raise UnknownModel(f"There is no engine {display_name(engine)!r}.", hint="Engines are dashscope, server, local and replay.")
 
     async def capabilities(self, name: str, access: Access) -> Capabilities:
         """What `name` can do; without a key too, from the catalogue, so that the panel can be drawn."""
         engine, _, model = name.partition(":")
         if engine == "dashscope":
             return self.catalogue.capabilities(engine, model, name=name)
-        return await (await self.pipeline(name, access)).capabilities(model)
+        found = await (await self.pipeline(name, access)).capabilities(model)
+        return found.model_copy(update={"name": name}) if engine == "local" else found
 
     async def choices(self, access: Access) -> list[ModelChoice]:
         """The model picker's entries: what can be used first. Servers are asked live; one that fails keeps its place."""
+        servers = list(self._servers(access).values())
+        lists = await asyncio.gather(*(self.list_models(server) for server in servers), return_exceptions=True)
         found: list[ModelChoice] = []
-        for server in self._servers(access).values():
-            try:
-                listed = await self.list_models(server)
-            except BackendError:
-                listed = []
-            found += [self._choice("server", f"{server.name}/{m.id}", server.name) for m in listed]
+        for server, listed in zip(servers, lists, strict=True):
+            if isinstance(listed, list):
+                found += [self._choice("server", f"{server.name}/{m.id}", server.name) for m in listed]
+            elif not isinstance(listed, BackendError):
+                raise listed
         key = self.has_dashscope_key(access)
         region = self._regions(access)[0].title()
         hosted = [
@@ -108,23 +129,21 @@ class Engines:
             if c.engine == "dashscope"
         ]
         here = ["demo", tiny.NAME]
-        engine, _, asked_for = (self.settings.model or "").partition(":")
+        engine, _, asked_for = self._first_model().partition(":")
         if engine == "local" and asked_for and asked_for not in here:
             here.insert(0, asked_for)
         local = [self._choice("local", model, self.catalogue.engines["local"].title) for model in here]
         return [*found, *hosted, *local] if key else [*found, *local, *hosted]
 
-    async def list_models(self, server: Server) -> list[ListedModel]:
+    async def list_models(self, server: Server) -> ModelList:
         """What a server offers right now; raises the tree's errors where it cannot be reached or understood."""
         await self._guard(server)
-        provider = self._server_provider(server)
-        return await provider.list_models() if isinstance(provider, ListsModels) else []
+        return await self._server_provider(server).list_models()
 
     async def check_dashscope_key(self, access: Access) -> int:
         """Lists the models with the visitor's key, which costs nothing; the count, or `AuthError`."""
         region = self._regions(access)[0]
-        provider = self._compatible_dashscope(region, access)
-        return len(await provider.list_models()) if isinstance(provider, ListsModels) else 0
+        return len(await self._compatible_dashscope(region, access).list_models())
 
     def place(self, name: str, access: Access) -> Place:
         """Where the engine of `name` stands, for the code that is shown; holds no key."""
@@ -141,18 +160,16 @@ class Engines:
     def default_model(self, choices: list[ModelChoice]) -> str:
         """`PLAYGROUND_MODEL` where given, else Qwen3-Next Thinking with a key, else a server's first, else the demo."""
         if self.settings.model:
-            return self.settings.model
+            return self._first_model()
         ready = [c.name for c in choices if c.ready]
         wanted = "dashscope:qwen3-next-80b-a3b-thinking"
         return wanted if wanted in ready else ready[0]
 
-    def serve_others(self) -> None:
-        pass
-
     async def aclose(self) -> None:
-        for provider in (*self._providers.values(), *self._evicted):
+        await self._pool.aclose()
+        for provider in self._held.values():
             await provider.aclose()
-        self._providers.clear()
+        self._held.clear()
 
     # ---- DashScope
     def has_dashscope_key(self, access: Access) -> bool:
@@ -179,7 +196,7 @@ class Engines:
         build = self._native_dashscope if self.settings.dashscope_protocol == "native" else self._compatible_dashscope
         return [Route(build(region, access), model, region) for region in regions]
 
-    def _compatible_dashscope(self, region: str, access: Access) -> Provider:
+    def _compatible_dashscope(self, region: str, access: Access) -> PooledProvider:
         key = self._key(region, access)
         host = self.settings.dashscope_host(region)
 
@@ -188,9 +205,9 @@ class Engines:
 
             return dashscope(host, key, region=region)
 
-        return self._once(("compatible", host, _secret(key)), build)
+        return self._pool.provider(("compatible", host, _secret(key)), build)
 
-    def _native_dashscope(self, region: str, access: Access) -> Provider:
+    def _native_dashscope(self, region: str, access: Access) -> PooledProvider:
         key = self._key(region, access)
         host = self.settings.dashscope_host(region)
 
@@ -199,7 +216,7 @@ class Engines:
 
             return DashScopeNativeProvider(host, key, region=region)
 
-        return self._once(("native", host, _secret(key)), build)
+        return self._pool.provider(("native", host, _secret(key)), build)
 
     # ---- servers
     def _servers(self, access: Access) -> dict[str, Server]:
@@ -209,22 +226,28 @@ class Engines:
         name, _, served = model.partition("/")
         server = self._servers(access).get(name)
         if server is None or not served:
-            raise UnknownModel(f"There is no server named {name!r}.", hint="Add it under Connect, or set OPENAI_BASE_URL.")
+            raise UnknownModel(f"There is no server named {display_name(name)!r}.", hint="Add it under Connect, or set OPENAI_BASE_URL.")
         await self._guard(server)
         return Route(self._server_provider(server), served)
 
-    def _server_provider(self, server: Server) -> Provider:
+    def _server_provider(self, server: Server) -> PooledProvider:
+        guarded = self._is_guarded(server)
+
         def build() -> Provider:
             from backend.providers.openai_compatible import openai_server
 
-            return openai_server(server.base_url, server.api_key, name=server.name)
+            return openai_server(server.base_url, server.api_key, name=server.name, guarded=guarded)
 
-        return self._once(("server", server.name, server.base_url, _secret(server.api_key)), build)
+        return self._pool.provider(("server", server.name, server.base_url, _secret(server.api_key), str(guarded)), build)
+
+    def _is_guarded(self, server: Server) -> bool:
+        """Where others come, an address of theirs must not reach into the host's own network; the owner's servers may."""
+        return self._others and server not in self.settings.all_servers
 
     async def _guard(self, server: Server) -> None:
-        """On a public host a visitor's address must not reach into the host's own network; the owner's servers may."""
-        if self.settings.public and server not in self.settings.all_servers and await is_private(server.base_url):
-            raise BadInput("This public page does not call private addresses.", hint="Use an address that the internet reaches.")
+        """Says no before anything is stored; the provider looks again at every request."""
+        if self._is_guarded(server) and await is_private(server.base_url):
+            raise private_address()
 
     # ---- this machine
     def machine(self) -> HoldsModels | None:
@@ -232,12 +255,19 @@ class Engines:
         return None if self.settings.public else cast("HoldsModels", self._local())
 
     def _local(self) -> Provider:
-        def build() -> Provider:
+        if "local" not in self._held:
             from backend.providers.local import LocalProvider
 
-            return LocalProvider(self.settings.data_dir, allow_fetch=self.settings.demo, only=self._owners_models())
+            self._held["local"] = LocalProvider(self.settings.data_dir, allow_fetch=self.settings.demo, only=self._owners_models())
+        return self._held["local"]
 
-        return self._once(("local",), build)
+    def _first_model(self) -> str:
+        """`PLAYGROUND_MODEL`, as it is called on this host: visitors of a public one need not know in which folder it lies."""
+        return portable_name(self.settings.model or "") if self.settings.public else self.settings.model or ""
+
+    def _folder_of(self, model: str) -> str:
+        own = self.settings.model or ""
+        return own.partition(":")[2] if self.settings.public and f"local:{model}" == self._first_model() else model
 
     def _owners_models(self) -> frozenset[str] | None:
         """What visitors of a public host may run here; `None` on a private one: everything."""
@@ -246,25 +276,14 @@ class Engines:
         engine, _, model = (self.settings.model or "").partition(":")
         return frozenset({"demo", tiny.NAME, model} if engine == "local" else {"demo", tiny.NAME})
 
-    def _replay(self) -> Provider:
-        def build() -> Provider:
-            from backend.providers.replay import ReplayProvider
+    def _replay(self, access: Access) -> Provider:
+        from backend.providers.replay import ReplayProvider
 
-            return ReplayProvider(ASSETS / "recordings", allowed_folders=[self.settings.data_dir / "recordings"])
-
-        return self._once(("replay",), build)
+        return ReplayProvider(SHIPPED, own=self._shelf.own(access.owner) if access.owner is not None else None)
 
     def _choice(self, engine: str, model: str, place: str) -> ModelChoice:
         card = self.catalogue.card(engine, model.partition("/")[2] if engine == "server" else model)
-        return ModelChoice(f"{engine}:{model}", card.title if card else model, place)
-
-    def _once(self, key: tuple[str, ...], build: Callable[[], Provider]) -> Provider:
-        if key not in self._providers:
-            self._providers[key] = build()
-            if len(self._providers) > MAX_PROVIDERS:
-                self._evicted.append(self._providers.popitem(last=False)[1])
-        self._providers.move_to_end(key)
-        return self._providers[key]
+        return ModelChoice(f"{engine}:{model}", card.title if card else display_name(model), place)
 
 
 def _secret(key: SecretStr | None) -> str:

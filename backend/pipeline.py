@@ -1,4 +1,4 @@
-"""What happens to every request, whatever the engine: check -> retry and regions -> measuring. A `Provider` itself.
+"""What happens to every request, whatever the engine: check -> retry and regions -> limits -> measuring. A `Provider` itself.
 
 Retries happen only before the first delta, so nothing is ever shown twice. Knows no wire format, page or database.
 """
@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from backend.answer_limits import AnswerLimits
 from backend.catalogue import Capabilities
 from backend.checking import check
 from backend.errors import AuthError, BackendError, QuotaExhausted, StreamBroken
@@ -30,6 +31,7 @@ from backend.types import (
 )
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 8.0
+TURN_EVERY = 32  # events, between two looks at the other tasks
 LONGEST_RETRY_AFTER_S = 60.0  # a service that asks for more is better told to the user than waited for in silence
 
 
@@ -78,7 +80,7 @@ class Pipeline:
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         check(request, await self.capabilities(request.model), any_turn=True)
         yield Started(model=request.model)
-        attempt, place, watch = 1, 0, Stopwatch(self._clock)
+        attempt, place, count, watch, limits = 1, 0, 0, Stopwatch(self._clock), AnswerLimits()
         while True:
             route, said_something = self._routes[place], False
             self.region = route.region
@@ -87,12 +89,18 @@ class Pipeline:
                     async for event in events:
                         if isinstance(event, Started):
                             continue
+                        event = limits.take(event)
                         watch.see(event)
                         said_something |= isinstance(event, ThinkingDelta | TextDelta | ToolCallDelta | TokenDetail)
                         if isinstance(event, Finished):
                             yield replace(event, timing=event.timing or watch.timing())  # a recording brings its own
                             return
                         yield event
+                        if limits.over is not None:
+                            raise limits.over
+                        count += 1
+                        if count % TURN_EVERY == 0:  # one frame may bring thousands
+                            await asyncio.sleep(0)
                 raise StreamBroken("The answer ended without a finish.", hint="What arrived is kept; regenerate to try again.")
             except BackendError as error:
                 if said_something:

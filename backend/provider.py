@@ -32,6 +32,12 @@ class ListedModel:
     context_tokens: int | None = None
 
 
+class ModelList(list[ListedModel]):
+    """What a server offers. `cut`: it has more models, or such whose names are too long to be kept."""
+
+    cut: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class HeldModel:
     """A model in this machine's memory: what it takes, how its steps run, and how well it guesses ahead, as sentences for people."""
@@ -61,7 +67,7 @@ class HoldsModels(Protocol):
 class ListsModels(Protocol):
     """What an engine may offer beside the seam: the models it has, read live."""
 
-    async def list_models(self) -> list[ListedModel]: ...
+    async def list_models(self) -> ModelList: ...
 
 
 @runtime_checkable

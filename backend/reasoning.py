@@ -30,6 +30,11 @@ class ReasoningSplitter:
         self._held = ""
         self._guessed = False
 
+    @property
+    def held_chars(self) -> int:
+        """How much text waits for more of it."""
+        return len(self._held)
+
     def feed(self, text: str) -> list[Delta]:
         """The deltas that are certain after `text`."""
         if self._state == "answer":

@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from backend.errors import BadInput
+from backend.model_names import portable_name
 from backend.types import ChatRequest, Event, Finished, GenerationParameters, Message, Started
 
 FORMAT, VERSION = "qwen-playground-recording", 1
@@ -130,7 +131,7 @@ def _decode(raw: bytes) -> str:
 def header_line(header: Header) -> str:
     """The first line, without what may be secret."""
     plain = {k: v for k, v in header.parameters.extra.items() if v is None or isinstance(v, bool | int | float)}
-    data = asdict(replace(header, parameters=replace(header.parameters, extra=plain)))
+    data = asdict(replace(header, model=portable_name(header.model), parameters=replace(header.parameters, extra=plain)))
     data["parameters"] = {k: v for k, v in data["parameters"].items() if v not in (None, (), {})}
     data["messages"] = [{k: v for k, v in m.items() if v not in (None, ())} for m in data["messages"]]
     return _line({"format": FORMAT, "version": VERSION, **data})
@@ -138,6 +139,7 @@ def header_line(header: Header) -> str:
 
 def event_line(at_s: float, event: Event) -> str:
     """One event; what is unknown (`None`) is left out."""
+    event = Started(portable_name(event.model)) if isinstance(event, Started) else event
     told = {k: v for k, v in asdict(event).items() if v is not None}
     for nested in ("usage", "timing"):
         if nested in told:
@@ -180,7 +182,7 @@ def _read_header(name: str, n: int, line: str) -> Header:
         header: Header = _HEADER.validate_json(line, strict=True)
     except ValidationError as error:
         raise _broken(name, n, _first(error)) from None
-    return header
+    return replace(header, model=portable_name(header.model))
 
 
 def _read_offset(name: str, n: int, data: Mapping[str, Any], before_s: float) -> float:

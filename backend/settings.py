@@ -6,15 +6,18 @@ Keys are `SecretStr`: they show in no log, error or record.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_dir
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from backend.errors import ConfigError
+from backend.addresses import http_address
+from backend.errors import BadInput, ConfigError
 from backend.origins import HostName, host_name, origin_of
 
 Region = Literal["beijing", "singapore", "virginia", "hongkong"]
@@ -29,6 +32,13 @@ REGION_HOSTS: Mapping[str, str] = {
 _MEND = "Mend it in the environment or in .env and start again."
 
 
+def _address(value: str) -> str:
+    try:
+        return http_address(value)
+    except BadInput as error:
+        raise ValueError(f"{error.message} {error.hint}".rstrip(".")) from None
+
+
 class Server(BaseModel):
     """An OpenAI-compatible server: `base_url` ends where `/chat/completions` is appended, usually in `/v1`."""
 
@@ -40,9 +50,16 @@ class Server(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _http(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        return value.rstrip("/")
+        return _address(value).rstrip("/")
+
+    @classmethod
+    def at(cls, address: str, key: str = "") -> Server:
+        """A server that a person typed in, named by its host and port. Raises `BadInput` for what is no address."""
+        base_url = http_address(address)
+        parts = urlsplit(base_url)
+        port = parts.port or (80 if parts.scheme == "http" else 443)
+        name = re.sub(r"[^A-Za-z0-9._-]", "-", f"{parts.hostname}-{port}")[-40:]
+        return cls(name=name, base_url=base_url, api_key=SecretStr(key.strip()) if key.strip() else None)
 
 
 class Settings(BaseSettings):
@@ -94,10 +111,13 @@ class Settings(BaseSettings):
         """People paste the whole address; keep scheme and host, since the paths are ours to append."""
         if value is None:
             return None
-        if not value.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        scheme, _, rest = value.partition("://")
-        return f"{scheme}://{rest.split('/')[0]}"
+        parts = urlsplit(_address(value))
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        return None if value is None else _address(value)
 
     @property
     def all_servers(self) -> tuple[Server, ...]:

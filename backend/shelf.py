@@ -12,6 +12,7 @@ from pathlib import Path
 
 from backend.catalogue import ASSETS
 from backend.errors import BadInput
+from backend.model_names import OWN, own_recording
 from backend.private_files import file_errors, make_folder, write_text
 from backend.recording import Recording, dumps, header_of, load, loads
 from backend.run import Run
@@ -50,19 +51,20 @@ class Shelf:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(name).stem)[:60].strip("-.") or "recording"
         with file_errors("this recording"):
             path = await asyncio.to_thread(_keep, self.own(owner), stem, text)
-        return _entry(str(path), recording)
+        return _entry(OWN + path.stem, recording)
 
     def own(self, owner: str) -> Path:
-        """The visitor's folder."""
+        """The visitor's folder, where `replay:own/NAME` finds NAME."""
         return self.folder / hashlib.sha256(owner.encode()).hexdigest()[:32]
+
+    def name_of(self, owner: str, path: Path) -> str:
+        """What follows `replay:` for a file in the visitor's folder."""
+        return OWN + path.relative_to(self.own(owner)).with_suffix("").as_posix()
 
     def find(self, owner: str, name: str) -> Path | None:
         """The file behind what follows `replay:`, a shipped one or one in the visitor's folder; `None` where it is gone."""
-        path = Path(name)
-        if path.is_absolute():
-            return path if path.is_relative_to(self.own(owner)) and path.is_file() else None
-        shipped = SHIPPED / f"{path.name.removesuffix('.jsonl')}.jsonl"
-        return shipped if shipped.is_file() else None
+        shipped = SHIPPED / f"{Path(name).name.removesuffix('.jsonl')}.jsonl"
+        return own_recording(name, self.own(owner)) or (shipped if shipped.is_file() else None)
 
     def _entries(self, owner: str) -> list[ShelfEntry]:
         if self._shipped is None:
@@ -89,7 +91,7 @@ def _keep(folder: Path, stem: str, text: str) -> Path:
 def _own_entry(path: Path, written_ns: int, size_bytes: int) -> ShelfEntry | None:
     """The file as it was written then. One that cannot be read must not hide the others, and with them the page."""
     try:
-        return _entry(str(path), load(path))
+        return _entry(OWN + path.stem, load(path))
     except BadInput as error:
         log.warning("recording left out: %s", error.message)
         return None

@@ -81,6 +81,11 @@ class CallSplitter:
         self._closing = self._after_call = False
         self.found = 0
 
+    @property
+    def held_chars(self) -> int:
+        """How much text waits for more of it."""
+        return len(self._held)
+
     def feed(self, text: str) -> list[Piece]:
         """The pieces that are certain after `text`."""
         out: list[Piece] = []

@@ -59,6 +59,6 @@ def _mcp(*, token: bool) -> str:
     server = {"type": "http", "url": f"{ADDRESS}{PATH}"}
     if not token:
         return json.dumps({"servers": {"playground": server}}, indent=2)
-    asked = [{"type": "promptString", "id": "playground-token", "description": TOKEN_VARIABLE, "password": True}]
+    asked = [{"type": "promptString", "id": "playground-token", "description": TOKEN_VARIABLE, "password": True}]  # nosec B105: a flag
     headers = {"Authorization": "Bearer ${input:playground-token}"}
     return json.dumps({"inputs": asked, "servers": {"playground": {**server, "headers": headers}}}, indent=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -30,6 +31,7 @@ class ChatList:
 
     async def load(self, session: Session, request: gr.Request) -> Updates:
         """A page that was opened or reloaded: its chat again. `Answers.resume` then follows an answer that is being written."""
+        session.access = replace(session.access, owner=self.tab.owner(request))
         try:
             chat = await self.backend.open()
             updates = await self.open_chat(chat, request.query_params.get("chat"), session, request)
@@ -126,7 +128,7 @@ class ChatList:
             if comparison.hidden:
                 raise BadInput(W.blind_no_chat, hint="")
             pane, chat = comparison.pane(int((event._data or {}).get("place", 0))), await self.backend.open()
-            text = await chat.history.export(owner, pane.conversation_id, "json")
+            text = await chat.history.export(owner, pane.conversation_id, "json", stays=True)
             copied = await chat.history.import_text(owner, text, "chat.json")
             return await self.open_chat(chat, copied[0], session, request)
         except BackendError as error:

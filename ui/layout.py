@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Capabilities, ModelChoice, Settings
+from backend import Capabilities, ModelChoice, Settings, display_name, portable_name
 from ui import parameters
 from ui.about import about_text
 from ui.calling import calling
@@ -187,15 +187,15 @@ def build(
         gr.HTML(about_text(), apply_default_css=False)
         calling(settings, model, capabilities)
     gr.HTML("<div id='shade'></div>")
-    made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")
+    made["presets"] = gr.BrowserState({}, storage_key="qnp-presets", secret="qnp-presets")  # nosec B106: no secret
     return Page(**made)
 
 
 def picker(choices: list[ModelChoice], model: str, title: str = "") -> list[tuple[str, str]]:
     """The model picker's entries as (label, name); the selected model is always among them, as `title` if it is not a choice."""
-    entries = [(f"{c.title} · {c.place}", c.name) for c in choices]
+    entries = [(display_name(f"{c.title} · {c.place}", 200), c.name) for c in choices]
     if model not in {name for _, name in entries}:
-        entries.insert(0, (title or model, model))
+        entries.insert(0, (display_name(title or portable_name(model)), model))
     return entries
 
 

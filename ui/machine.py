@@ -36,7 +36,7 @@ class Machine:
         """What loading a model would take."""
         try:
             engine = self.backend.engines.machine()
-            assert engine is not None
+            assert engine is not None  # nosec B101: for the type checker
             return _hint(await engine.plan(_model(name)))
         except BackendError as error:
             return render.error_card(error.message, error.hint, (), elem_id="machine-error")
@@ -46,7 +46,7 @@ class Machine:
         try:
             model = f"local:{_model(name)}"
             engine = self.backend.engines.machine()
-            assert engine is not None
+            assert engine is not None  # nosec B101: for the type checker
             planned = await engine.plan(_model(name))
             capabilities = await self.chat.capabilities(model, session)
         except BackendError as error:

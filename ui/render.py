@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
 
-from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, Usage
+from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, Usage, display_name
 from ui.drawing import blocks, to_html
 from ui.markup import count, esc, thinking_seconds
 from ui.runcard import run_card
@@ -29,6 +29,9 @@ def error_actions(kind: str) -> tuple[str, ...]:
     }.get(kind, ("regenerate",))
 
 
+MAX_SENTENCE_CHARS = 1_000  # files may bring longer ones
+
+
 def error_card(
     message: str, hint: str, actions: Sequence[str], *, elem_id: str | None = "error-card", request_id: str | None = None
 ) -> str:
@@ -38,9 +41,10 @@ def error_card(
         panel = f" data-panel='{action}'" if action in ("connect", "parameters") else ""
         op = "panel" if panel else action
         buttons.append(f"<button type='button' class='btn' data-op='{op}'{panel}>{esc(W.error_actions[action])}</button>")
-    trace = f" <span class='hint'>request id {esc(request_id)}</span>" if request_id else ""
+    trace = f" <span class='hint'>request id {esc(display_name(request_id))}</span>" if request_id else ""
     name = f" id='{elem_id}'" if elem_id else ""
-    return f"<div class='err' role='alert'{name}><b>{esc(message)}</b><p>{esc(hint)}{trace}</p>{''.join(buttons)}</div>"
+    sentence, advice = (esc(display_name(text, MAX_SENTENCE_CHARS)) for text in (message, hint))
+    return f"<div class='err' role='alert'{name}><b>{sentence}</b><p>{advice}{trace}</p>{''.join(buttons)}</div>"
 
 
 def page_error(error: BackendError) -> str:

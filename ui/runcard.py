@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from backend import Capabilities, Node, Usage, answer_tokens, context_share
+from backend import Capabilities, Node, Usage, answer_tokens, context_share, display_name, portable_name
 from ui.text import WORDS as W
 
 SIGNS = {"USD": "$", "CNY": "¥"}
@@ -32,11 +32,11 @@ def run_card(node: Node, capabilities: Capabilities | None, *, elem_id: str | No
     ]
     if node.parameters.get("seed") is not None:
         cells.append(_cell("seed", W.seed, str(node.parameters["seed"])))
-    reason = node.status if node.status in ("stopped", "error", "interrupted") else (node.finish_reason or "unknown")
+    reason = node.status if node.status in ("stopped", "error", "interrupted") else display_name(node.finish_reason or "unknown")
     cells.append(
         f"<span class='finish-reason' data-reason='{html.escape(reason)}'>{html.escape(W.finish_reasons.get(reason, reason))}</span>"
     )
-    cells.append(f"<span class='model-name'>{html.escape(node.model or '-')}</span>")
+    cells.append(f"<span class='model-name'>{html.escape(display_name(portable_name(node.model or '-')))}</span>")
     name = f" id='{elem_id}'" if elem_id else ""
     return f"<div class='run-card'{name}>{''.join(cells)}</div>"
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import gradio as gr
 from pydantic import SecretStr
@@ -156,18 +154,16 @@ class Settings:
 
     async def add_server(self, url: str, key: str, session: Session) -> Updates:
         """Asks a server for its models and puts them into the picker."""
-        address = (url or "").strip().rstrip("/")
-        name = _server_name(address)
-        if name is None:
-            return self._note(BadInput(W.connect_url_bad, hint=""))
-        server = Server(name=name, base_url=address, api_key=SecretStr(key.strip()) if (key or "").strip() else None)
         try:
+            server = Server.at(url or "", key or "")
+            access = session.access.with_server(server)
             models = await self.backend.engines.list_models(server)
         except BackendError as error:
             return self._note(error)
-        session.access = session.access.with_server(server)
-        wanted = f"server:{name}/{models[0].id}" if models else None
-        updates = await self._connected(session, wanted, W.connect_ok.format(where=name, n=len(models)))
+        session.access = access
+        wanted = f"server:{server.name}/{models[0].id}" if models else None
+        note = W.connect_ok.format(where=server.name, n=len(models)) + (W.connect_cut if models.cut else "")
+        updates = await self._connected(session, wanted, note)
         return {**updates, self.page.server_key: ""}
 
     async def _connected(self, session: Session, model: str | None, note: str) -> Updates:
@@ -205,15 +201,3 @@ class Settings:
     async def export_all(self, request: gr.Request) -> dict[str, str]:
         chat = await self.backend.open()
         return download("chats.json", await chat.history.export_all(self.chat.owner(request)), "application/json")
-
-
-def _server_name(address: str) -> str | None:
-    """What a server is called in the picker: host and port, in the letters a name may have; `None` for what is no address."""
-    try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # a port or an IPv6 address that is none
-        return None
-    if parts.scheme not in ("http", "https") or not host:
-        return None
-    return re.sub(r"[^A-Za-z0-9._-]", "-", f"{host}-{port or (80 if parts.scheme == 'http' else 443)}")[-40:]

@@ -29,6 +29,7 @@ from backend.api.errors import ApiError
 from backend.api.requests import Asked, chat_request, completion_request
 from backend.api.serving import Job, Streamed, Whole, told
 from backend.checking import check
+from backend.display import display_name
 from backend.engines import Access, Engines
 from backend.errors import BackendError, UnknownModel
 from backend.settings import Settings
@@ -96,7 +97,7 @@ class HttpApi:
     async def model(self, request: Request, request_id: str) -> Response:
         name = request.path_params["name"]
         if not name.partition(":")[2].strip():  # the catalogue, which is asked without a key too, has an honest card for any other
-            raise UnknownModel(f"{name!r} is no model name.", hint="Names look like dashscope:qwen-plus or local:demo.")
+            raise UnknownModel(f"{display_name(name)!r} is not a model's name.", hint="Names look like dashscope:qwen-plus or local:demo.")
         return _json(await self._model(name), request_id)
 
     async def _model(self, name: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from backend.compare.votes import VoteStore
 from backend.engines import Access
 from backend.errors import BackendError, BadInput
 from backend.history import Conversation, new_id, preview_of
+from backend.model_names import REPLAY
 from backend.provider import Provider
 from backend.recorder import Recorder
 from backend.run import Run
@@ -36,7 +37,6 @@ from backend.shelf import Shelf
 from backend.turns import messages_of
 from backend.types import ChatRequest, Event, Message, Started
 
-REPLAY = "replay:"
 SOURCE = "Recorded side by side in the Qwen3-Next Playground."
 
 
@@ -205,7 +205,7 @@ class Comparing:
     async def play(self, owner: str, comparison: Comparison, place: int, question: str, recording: Path) -> tuple[Comparison, Run]:
         """A recorded answer as the next turn of one pane, whose own model answers again what comes after it."""
         pane = comparison.pane(place)
-        choices = replace(pane.choices, model=f"{REPLAY}{recording}")
+        choices = replace(pane.choices, model=f"{REPLAY}{self.shelf.name_of(owner, recording)}")
         path = (await self.chat.conversation(owner, pane.conversation_id)).path if pane.asked else ()
         played = replace(pane, choices=replace(choices, format=None))  # it says what it said; the answer is still judged by its schema
         request, provider = await self._ready(owner, Access(), [Message("user", question)], played, replayed=True)

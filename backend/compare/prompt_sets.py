@@ -16,8 +16,9 @@ from io import StringIO
 from itertools import islice
 from pathlib import PurePath
 
-from backend.attachments import _decoded, display_name
+from backend.attachments import _decoded
 from backend.catalogue import ASSETS
+from backend.display import display_name
 from backend.errors import BadInput
 
 MOST_PROMPTS = 10_000

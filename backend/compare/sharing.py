@@ -15,13 +15,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.choices import Choices
-from backend.compare.comparing import REPLAY, Comparing
+from backend.compare.comparing import Comparing
 from backend.compare.later_turns import Step
 from backend.compare.records import Comparison, Pane, answers_at, question_at, turn_count
 from backend.compare.runfile import PaneSettings, Part, RunFile, SavedVote, dumps, loads, recording_of_node
 from backend.compare.votes import Contestant, Vote, subject_of
+from backend.display import display_name
 from backend.errors import BadInput
 from backend.history import Conversation, Node
+from backend.model_names import REPLAY, portable_name
 from backend.private_files import file_errors, make_folder, write_text
 from backend.recording import Recording, load
 from backend.recording import dumps as dump_recording
@@ -70,7 +72,7 @@ class Sharing:
                 if node is not None:
                     parts.append(Part(turn, place, await asyncio.to_thread(self._recording, owner, comparison.id, node, question)))
         votes = await self.votes_by_turn(owner, comparison, conversations)
-        settings = [PaneSettings(pane.choices.model, pane.choices.stored()) for pane in comparison.panes]
+        settings = [PaneSettings(portable_name(pane.choices.model), pane.choices.stored()) for pane in comparison.panes]
         file = RunFile(
             title=comparison.preview, made_at=datetime.now(UTC).isoformat(timespec="seconds"), panes=tuple(settings), parts=tuple(parts),
             votes=tuple(SavedVote(turn, verdict, vote.judge, vote.tag, vote.blind) for turn, (vote, verdict) in votes.items()),
@@ -138,7 +140,9 @@ def _keep(folder: Path, parts: Sequence[Part]) -> dict[tuple[int, int], Path]:
         make_folder(folder)
         for part in parts:
             path = paths[part.turn, part.pane] = folder / f"turn-{part.turn + 1}-pane-{part.pane + 1}.jsonl"
-            header = replace(part.recording.header, title=part.recording.header.model.partition(":")[2] or part.recording.header.title)
+            header = replace(
+                part.recording.header, title=display_name(part.recording.header.model.partition(":")[2]) or part.recording.header.title
+            )
             write_text(path, dump_recording(replace(part.recording, header=header)))
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ from backend.compare.records import Comparison, ComparisonSummary, Pane
 from backend.errors import BadInput
 from backend.history import Store, to_the_end
 from backend.history.schema import comparisons, conversations, panes, storable
+from backend.model_names import current_name
 
 TAKEN_OUT = -1  # the place of a pane that was removed
 MAX_UNSAVED = 256  # comparisons that wait in memory for a database that can be written
@@ -66,7 +67,7 @@ class ComparisonStore(Store):
             shown = select(panes.c.comparison_id, panes.c.model).where(panes.c.comparison_id.in_(ids), panes.c.place != TAKEN_OUT)
             models: dict[str, list[str]] = {}
             for pane in (await connection.execute(shown.order_by(panes.c.place))).all():
-                models.setdefault(pane.comparison_id, []).append(pane.model)
+                models.setdefault(pane.comparison_id, []).append(current_name(pane.model))
         return [ComparisonSummary(row.id, row.preview, row.updated_at, tuple(models.get(row.id, ()))) for row in rows]
 
     @to_the_end

@@ -10,7 +10,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2s
 from typing import Any
@@ -20,6 +20,7 @@ from sqlalchemy import and_, delete, insert, select, update
 from backend.errors import BadInput
 from backend.history import Store, to_the_end
 from backend.history.schema import votes
+from backend.model_names import current_name, portable_name
 
 PERSON = ""
 TIE, BAD = "tie", "bad"
@@ -128,8 +129,8 @@ def _vote(row: dict[str, Any]) -> Vote:
         subject=row["subject"],
         prompt=row["prompt"],
         verdict=row["verdict"],
-        contestants=tuple(Contestant(**each) for each in row["contestants"]),
-        judge=row["judge"],
+        contestants=tuple(Contestant(**{**each, "model": current_name(each["model"])}) for each in row["contestants"]),
+        judge=current_name(row["judge"]),
         tag=row["tag"],
         blind=row["blind"],
         reason=row["reason"],
@@ -137,9 +138,14 @@ def _vote(row: dict[str, Any]) -> Vote:
     )
 
 
+def _portable(vote: Vote) -> Vote:
+    contestants = tuple(replace(each, model=portable_name(each.model)) for each in vote.contestants)
+    return replace(vote, judge=portable_name(vote.judge), contestants=contestants)
+
+
 def to_json_lines(given: Sequence[Vote]) -> str:
     """One vote a line."""
-    return "".join(json.dumps(asdict(vote), ensure_ascii=False) + "\n" for vote in given)
+    return "".join(json.dumps(asdict(vote), ensure_ascii=False) + "\n" for vote in map(_portable, given))
 
 
 def to_csv(given: Sequence[Vote]) -> str:
@@ -152,7 +158,7 @@ def to_csv(given: Sequence[Vote]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
     writer.writerow(["created_at", "judge", "blind", "tag", "prompt", "verdict", "reason", *columns])
-    for vote in given:
+    for vote in map(_portable, given):
         row: list[object] = [
             datetime.fromtimestamp(vote.created_at_s, UTC).isoformat(timespec="seconds"),
             _cell(vote.judge) or "person",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,7 +17,9 @@ from pydantic_core import from_json
 from backend.attachments import Attachment
 from backend.errors import BadInput
 from backend.history.records import AnswerError, Conversation, Node, NodeStatus
+from backend.model_names import current_name, portable_name
 from backend.steps import Step
+from backend.tools.kit import without_commands
 from backend.types import Timing, Usage
 
 VERSION = 1
@@ -53,7 +56,7 @@ class FileTurn(BaseModel):
     attachments: tuple[Attachment, ...] = ()
     created_at: Moment | None = None
     status: NodeStatus = "done"
-    model: str | None = None
+    model: Annotated[str, AfterValidator(current_name)] | None = None
     parameters: Parameters = Field(default_factory=dict)
     usage: Usage | None = None
     timing: Timing | None = None
@@ -70,7 +73,7 @@ class FileChat(BaseModel):
     model_config = ConfigDict(frozen=True)
     title: str | None = None
     pinned: bool = False
-    model: str = ""
+    model: Annotated[str, AfterValidator(current_name)] = ""
     parameters: Parameters = Field(default_factory=dict)
     created_at: Moment | None = None
     updated_at: Moment | None = None
@@ -96,6 +99,23 @@ def chat_of(conversation: Conversation) -> FileChat:
         updated_at=conversation.updated_at,
         nodes=tuple(map(_turn_of, conversation.nodes.values())),
         path=tuple(node.id for node in conversation.path),
+    )
+
+
+def portable(conversation: Conversation) -> Conversation:
+    """For a file that others may get: without the paths and command lines of this machine."""
+
+    def of(node: Node) -> Node:
+        model = portable_name(node.model) if node.model else None
+        return replace(node, model=model, parameters=without_commands(node.parameters))
+
+    nodes = {node_id: of(node) for node_id, node in conversation.nodes.items()}
+    return replace(
+        conversation,
+        model=portable_name(conversation.model),
+        parameters=without_commands(conversation.parameters),
+        nodes=nodes,
+        path=tuple(nodes[node.id] for node in conversation.path),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from backend.attachments import Attachment
+from backend.model_names import current_name
 from backend.steps import Step, steps_from, stored_steps
 from backend.types import Role, Timing, Usage
 
@@ -157,7 +158,7 @@ def node_from(row: Mapping[str, Any], siblings: Sequence[str], *, interrupted: b
         status=status,
         thinking=row["thinking"],
         attachments=tuple(Attachment(**a) for a in row["attachments"] or ()),
-        model=row["model"],
+        model=current_name(row["model"]) if row["model"] else None,
         parameters=row["parameters"] or {},
         usage=Usage(**row["usage"]) if row["usage"] else None,
         timing=Timing(**row["timing"]) if row["timing"] else None,

@@ -14,7 +14,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from backend.attachments import Attachment, display_name
+from backend.attachments import Attachment
+from backend.display import display_name
 from backend.errors import BadInput
 from backend.history.exchange import FileChat, FileTurn
 from backend.history.records import AnswerUpdate, Exchange, answer_values, known, stored_attachments

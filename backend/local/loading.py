@@ -127,7 +127,7 @@ def _weights(planned: Plan, folder: Path, report: Report) -> PreTrainedModel:
         import backend.local.packed.quantizer  # noqa: F401  # makes the method known to transformers
     try:
         with weights_told_to(lambda share: report("loading", share), planned.sizes):
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(  # nosec B615: a folder here, no download
                 folder,
                 config=planned.config,
                 dtype=planned.dtype,

@@ -12,6 +12,7 @@ from typing import Literal
 
 from backend.errors import UnknownModel
 from backend.local import tiny
+from backend.model_names import portable_name
 
 DEMO = "demo"
 FOUR_BIT = "@4bit"
@@ -20,7 +21,8 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`name` is what the user wrote, `place` the folder's path or the hub id, without `@4bit`."""
+    """`name` is what the user wrote, for sentences, which files and other people may get to see: of a folder the last part. `place` is the
+    folder's path or the hub id, without `@4bit`."""
 
     name: str
     kind: Literal["demo", "tiny", "folder", "hub"]
@@ -34,7 +36,7 @@ def parse(name: str, *, only: frozenset[str] | None = None) -> Asked:
     if only is not None and name not in only:
         raise UnknownModel("This host runs only the local models that its owner chose.", hint="Choose one from the list.")
     four_bit = name.endswith(FOUR_BIT)
-    place = name.removesuffix(FOUR_BIT)
+    place, name = name.removesuffix(FOUR_BIT), portable_name(name)
     if place == DEMO:
         return Asked(name, "demo", place, four_bit)
     if place == tiny.NAME:

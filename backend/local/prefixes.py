@@ -104,6 +104,6 @@ class Prefixes:
         return min(leaves, key=lambda leaf: leaf.used, default=None)
 
     def _drop(self, leaf: _Node) -> None:
-        assert leaf.parent is not None
+        assert leaf.parent is not None  # nosec B101: for the type checker
         del leaf.parent.children[leaf.ids]
         self.size_bytes -= leaf.size_bytes

@@ -68,7 +68,7 @@ class Emulator:
 
     def __init__(self, config: MockConfig, models: Catalogue) -> None:
         self.config, self.state = config, State(config.kept_runs, config.kept_requests)
-        self._models, self._rng = models, random.Random(config.seed)
+        self._models, self._rng = models, random.Random(config.seed)  # nosec B311: texts of the emulator
         self._recordings = _recordings(config)
         try:
             self._faults = Faults(config, self._rng)

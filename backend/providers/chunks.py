@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from backend.display import display_name
 from backend.reasoning import ReasoningSplitter
 from backend.tool_calls import CallSplitter
 from backend.types import Event, Finished, FinishReason, TextDelta, ThinkingDelta, TokenDetail, ToolCallDelta, Usage
+
+MAX_CALLS = 128  # of one turn
+MAX_HELD_CHARS = 100_000  # of text that may still become a call or a trace: it is looked through at every piece
 
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop", "length": "length", "tool_calls": "tool_calls", "content_filter": "content_filter",
@@ -41,8 +45,7 @@ class ChunkReader:
         """The events of one chunk, often one. Raises `TypeError` or `AttributeError` where its parts have other types."""
         if usage := chunk.get("usage"):
             self._usage = _usage(usage, self._thinks)
-        if self.request_id is None and isinstance(chunk.get("id"), str):
-            self.request_id = chunk["id"]
+        self.request_id = self.request_id or shown_id(chunk.get("id"))
         events: list[Event] = []
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or choice.get("message") or {}
@@ -61,6 +64,8 @@ class ChunkReader:
                 events[:0] = [token_detail(token) for token in told.get("content") or ()]
             if (reason := choice.get("finish_reason")) and reason != "null":
                 self._reason = _REASONS.get(reason, "unknown")
+        if self._splitter.held_chars + (self._calls.held_chars if self._calls else 0) > MAX_HELD_CHARS:
+            raise TypeError("text that is neither an answer nor a call")
         if events:
             self.said_something = True
         return events
@@ -87,15 +92,26 @@ def tool_call(call: dict[str, Any], place: int) -> ToolCallDelta:
     """A piece of a call. Later pieces carry an empty id and no name; whole answers have no index."""
     function = call.get("function") or {}
     index = call.get("index")
-    return ToolCallDelta(
-        place if index is None else index, call.get("id") or None, function.get("name") or None, function.get("arguments") or ""
-    )
+    index = place if index is None else count(index)
+    if index is None or index >= MAX_CALLS:
+        raise TypeError("a call at no place")
+    return ToolCallDelta(index, call.get("id") or None, function.get("name") or None, function.get("arguments") or "")
 
 
 def token_detail(token: dict[str, Any]) -> TokenDetail:
     """An entry of OpenAI's `logprobs.content`."""
     others = tuple((str(t["token"]), float(t["logprob"])) for t in token.get("top_logprobs") or ())
     return TokenDetail(str(token["token"]), float(token["logprob"]), others)
+
+
+def count(value: object) -> int | None:
+    """A number that can be counted and stored; `None` for anything else that a service tells."""
+    return value if type(value) is int and 0 <= value < 2**31 else None
+
+
+def shown_id(value: object) -> str | None:
+    """The id of a request, for people who ask its service about it."""
+    return display_name(value) or None if isinstance(value, str) else None
 
 
 def _text(value: Any) -> str:
@@ -109,8 +125,8 @@ def _usage(usage: dict[str, Any], thinks: bool | None) -> Usage:
     prompt = usage.get("prompt_tokens_details") or {}
     reasoning = output.get("reasoning_tokens")
     return Usage(
-        input_tokens=usage.get("prompt_tokens"),
-        output_tokens=usage.get("completion_tokens"),
-        reasoning_tokens=0 if reasoning is None and thinks is False else reasoning,
-        cached_tokens=prompt.get("cached_tokens"),
+        input_tokens=count(usage.get("prompt_tokens")),
+        output_tokens=count(usage.get("completion_tokens")),
+        reasoning_tokens=0 if reasoning is None and thinks is False else count(reasoning),
+        cached_tokens=count(prompt.get("cached_tokens")),
     )

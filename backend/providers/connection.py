@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from backend.display import display_name
 from backend.errors import AuthError
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 300.0  # DashScope itself gives up after 300 s
 _LONGEST_QUOTE = 600  # characters; some services quote the whole request back
+_LONGEST_READ = 100_000
 
 
 def key_text(key: SecretStr | None) -> str | None:
@@ -29,11 +31,11 @@ def shown_address(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "an address that is none"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+    address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}" if parts.netloc else parts.path
+    return display_name(address, _LONGEST_QUOTE)
 
 
 def quoted(message: object, key: str | None) -> str:
-    """A service's own sentence, without the key, and not longer than a paragraph."""
-    text = str(message or "")
-    text = text.replace(key, "[key]") if key else text
-    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
+    """A service's own sentence, without the key, on one line, and not longer than a paragraph."""
+    text = str(message or "")[:_LONGEST_READ]
+    return display_name(text.replace(key, "[key]") if key else text, _LONGEST_QUOTE)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from backend.display import display_name
+
 
 def said_in(answer: object) -> dict[str, Any] | None:
     """What a service says went wrong, out of its several envelopes; `None` where it is none of them."""
@@ -27,7 +29,7 @@ def said_in(answer: object) -> dict[str, Any] | None:
 def json_in(text: str) -> object:
     """The body of a refusal: JSON, or DashScope's `data:` line where the request asked for a stream; else `None`."""
     line = next((line[5:] for line in text.splitlines() if line.startswith("data:")), text)
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         return json.loads(line)
     return None
 
@@ -37,9 +39,9 @@ def status_and_code(said: Mapping[str, Any], status: int | None) -> tuple[int | 
     name into `type`, and vLLM `input_tokens` into `param` where a prompt is too long. llama.cpp puts a word into `type`.
     """
     code = said.get("code")
-    if str(code).isdecimal():
+    if str(code).isdecimal() and len(str(code)) == 3:
         status, code = status or int(str(code)), None
     if not code and said.get("param") == "input_tokens":
         return status, "context_length_exceeded"
     word = code or said.get("type")
-    return status, str(word) if word else None
+    return status, display_name(str(word)) if word else None

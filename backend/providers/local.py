@@ -18,7 +18,7 @@ from backend.local.facts import Facts, read_facts, sampling_of, takes_tools
 from backend.local.model import LoadedModel
 from backend.local.names import DEMO, FOUR_BIT, parse
 from backend.local.progress import Report, unheard
-from backend.provider import HeldModel, ListedModel
+from backend.provider import HeldModel, ListedModel, ModelList
 from backend.types import ChatRequest, Event, Finished, Started
 from backend.warmup import importing
 
@@ -75,10 +75,10 @@ class LocalProvider:
             sampling=facts.sampling,
         )
 
-    async def list_models(self) -> list[ListedModel]:
+    async def list_models(self) -> ModelList:
         """The demo, where it is here or may be fetched, and the tiny model. Folders and hub checkpoints are named, not listed."""
         names = [DEMO] if self._allow_fetch or await asyncio.to_thread(demo.is_there, self._models) else []
-        return [ListedModel(name, (await self.capabilities(name)).context_tokens) for name in (*names, tiny.NAME)]
+        return ModelList([ListedModel(name, (await self.capabilities(name)).context_tokens) for name in (*names, tiny.NAME)])
 
     def held(self) -> HeldModel | None:
         """The model in memory now."""

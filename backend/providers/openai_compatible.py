@@ -6,6 +6,7 @@ the SDK's models, and it shows frames that are no chunk at all, such as DashScop
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import suppress
@@ -20,23 +21,27 @@ from pydantic import SecretStr
 
 from backend.catalogue import Capabilities, catalogue
 from backend.errors import BackendError, BadInput, ProtocolError, StreamBroken, TimedOut, Unavailable
-from backend.provider import ListedModel
+from backend.provider import ListedModel, ModelList
 from backend.providers.bodies import compatible_body
-from backend.providers.chunks import ChunkReader
+from backend.providers.chunks import ChunkReader, shown_id
 from backend.providers.connection import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, key_text, quoted, shown_address
 from backend.providers.dashscope_errors import dashscope_error
 from backend.providers.envelopes import json_in, said_in, status_and_code
+from backend.providers.http_client import http_client as client_for
+from backend.providers.model_list import model_list
 from backend.providers.server_errors import server_error
 from backend.providers.unknown_fields import unknown_fields
+from backend.response_limits import Unbounded
 from backend.types import ChatRequest, Event, Retrying, Started
 
-LISTING_TIMEOUT_S = 5.0
+LISTING_TIMEOUT_S, LISTING_LIMIT_S = 5.0, 10.0  # between two pieces; until the whole list is there
 
 _ADDRESS = "Check the address: it usually ends in /v1 and belongs to an OpenAI-compatible server."
 _PARTIAL = "What arrived is kept; regenerate to try again."
 _BUSY = "It may be starting or overloaded. Try again in a moment."
 _REACH = "Check that it runs, that the address is right, and the network."
-_TRANSPORT = (openai.OpenAIError, httpx2.HTTPError, ValueError)  # ValueError: frames that are no JSON or no UTF-8
+# ValueError: frames that are no JSON or no UTF-8; RecursionError: JSON that is too deep
+_TRANSPORT = (openai.OpenAIError, httpx2.HTTPError, ValueError, RecursionError, Unbounded)
 
 
 class ErrorMap(Protocol):
@@ -48,10 +53,7 @@ class ErrorMap(Protocol):
 
 
 class OpenAICompatibleProvider:
-    """One base address with one key. `where` names it in errors; `prefix` makes the model's full name.
-
-    Redirects are not followed: a public page checks the address that a visitor typed, not where that one points.
-    """
+    """One base address with one key. `where` names it in errors; `prefix` makes the model's full name."""
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class OpenAICompatibleProvider:
         where: str,
         prefix: str,
         errors: ErrorMap,
-        http_client: httpx2.AsyncClient | None = None,
+        http_client: httpx2.AsyncClient,
     ) -> None:
         self._engine, self._where, self._prefix, self._errors = engine, where, prefix, errors
         self._address, self._key = shown_address(base_url), key_text(key)
@@ -75,7 +77,7 @@ class OpenAICompatibleProvider:
                 api_key=self._key or "none",
                 max_retries=0,
                 timeout=openai.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-                http_client=http_client or openai.DefaultAsyncHttpx2Client(follow_redirects=False),
+                http_client=http_client,
             )
         except (httpx2.InvalidURL, ValueError) as error:
             raise BadInput(f"{self._address} is not an address.", hint="It looks like http://host:8000/v1.") from error
@@ -88,18 +90,20 @@ class OpenAICompatibleProvider:
             self._listed = self._listed or {}
         return self._capabilities(model)
 
-    async def list_models(self) -> list[ListedModel]:
+    async def list_models(self) -> ModelList:
         """Asks for the models; raises the tree's errors where the address is no such server."""
         try:
-            answer = await self._client.get("/models", cast_to=object, options={"timeout": LISTING_TIMEOUT_S})
+            async with asyncio.timeout(LISTING_LIMIT_S):
+                response = await self._client.get("/models", cast_to=httpx2.Response, options={"timeout": LISTING_TIMEOUT_S})
         except openai.NotFoundError as error:
             raise ProtocolError(f"{self._where} has no list of models.", hint=_ADDRESS) from error
+        except TimeoutError as error:
+            raise TimedOut(f"{self._where} did not list its models in time.", hint=_BUSY) from error
         except _TRANSPORT as error:
             raise self._error(error, None) from error
-        data = answer.get("data", answer) if isinstance(answer, dict) else answer
-        if data is not None and not isinstance(data, list):  # null: a server that has none yet
+        models = model_list(response.content)
+        if models is None:
             raise ProtocolError(f"{self._where} did not answer with a list of models.", hint=_ADDRESS)
-        models = [ListedModel(str(m["id"]), _context(m)) for m in data or () if isinstance(m, dict) and m.get("id")]
         self._listed = {m.id: m for m in models}
         return models
 
@@ -117,7 +121,7 @@ class OpenAICompatibleProvider:
             body = {name: value for name, value in body.items() if name not in self._unknown}
             try:
                 async with await self._ask(body) as stream:
-                    reader.request_id = stream.response.headers.get("x-request-id")
+                    reader.request_id = shown_id(stream.response.headers.get("x-request-id"))
                     async for chunk in self._frames(stream):
                         for event in self._read(chunk, reader):
                             yield event
@@ -178,7 +182,7 @@ class OpenAICompatibleProvider:
         self, status: int | None, said: Mapping[str, Any], request_id: str | None, retry_after_s: float | None = None
     ) -> BackendError:
         status, code = status_and_code(said, status)
-        request_id = request_id or said.get("request_id")
+        request_id = request_id or shown_id(said.get("request_id"))
         message = quoted(said.get("message"), self._key)
         return self._errors(status=status, code=code, message=message, request_id=request_id, retry_after_s=retry_after_s)
 
@@ -197,6 +201,8 @@ class OpenAICompatibleProvider:
                 if isinstance(error, openai.APITimeoutError):
                     kind, what = (TimedOut, "did not answer in time")
                 return kind(f"{self._where} {what} before the answer began.", hint=_BUSY, request_id=request_id)
+            case Unbounded():
+                return self._broken(f"was cut off: {error}", reader)
             case openai.APIError():  # an error object inside the stream
                 return self._refusal(None, said_in({"error": error.body}) or {"message": error.message}, request_id)
             case _:
@@ -205,7 +211,7 @@ class OpenAICompatibleProvider:
     def _status_error(self, error: openai.APIStatusError) -> BackendError:
         status, headers = error.status_code, error.response.headers
         if said := said_in(json_in(error.response.text)):
-            return self._refusal(status, said, headers.get("x-request-id"), _seconds(headers.get("retry-after")))
+            return self._refusal(status, said, shown_id(headers.get("x-request-id")), _seconds(headers.get("retry-after")))
         if status < 400:
             sentence = f"{self._where} sends callers on to {shown_address(headers.get('location', ''))}."
             return ProtocolError(sentence, hint="Use that address itself: redirects are not followed.", code=str(status))
@@ -224,13 +230,6 @@ def _is_empty_chunk(frame: dict[str, Any]) -> bool:
     return parts and not (frame.get("code") or frame.get("message") or frame.get("error"))
 
 
-def _context(model: dict[str, Any]) -> int | None:
-    """Context tokens as vLLM and SGLang (`max_model_len`), OpenRouter, or llama.cpp (`meta.n_ctx_train`) tell them."""
-    meta = model.get("meta")
-    told = model.get("max_model_len") or model.get("context_length") or (meta.get("n_ctx_train") if isinstance(meta, dict) else None)
-    return told if isinstance(told, int) and told > 0 else None
-
-
 def _seconds(retry_after: str | None) -> float | None:
     with suppress(TypeError, ValueError):
         wait_s = float(retry_after or "")
@@ -247,14 +246,14 @@ def dashscope(host: str, key: SecretStr | None, *, region: str, http_client: htt
         where="DashScope",
         prefix="dashscope:",
         errors=partial(dashscope_error, region=region),
-        http_client=http_client,
+        http_client=http_client or client_for(guarded=False),
     )
 
 
 def openai_server(
-    base_url: str, key: SecretStr | None, *, name: str, http_client: httpx2.AsyncClient | None = None
+    base_url: str, key: SecretStr | None, *, name: str, guarded: bool = False, http_client: httpx2.AsyncClient | None = None
 ) -> OpenAICompatibleProvider:
-    """Any OpenAI-compatible server; `base_url` ends where `/chat/completions` is appended."""
+    """Any OpenAI-compatible server; `base_url` ends where `/chat/completions` is appended. `guarded`: a stranger gave its address."""
     where = f'The server "{name}"'
     return OpenAICompatibleProvider(
         base_url,
@@ -263,5 +262,5 @@ def openai_server(
         where=where,
         prefix=f"server:{name}/",
         errors=partial(server_error, where=where),
-        http_client=http_client,
+        http_client=http_client or client_for(guarded=guarded),
     )

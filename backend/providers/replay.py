@@ -1,6 +1,6 @@
 """Plays recorded runs as an engine: with their own timing, faster, or at once. `replay:FILE` names a recording.
 
-FILE is a name in the recordings' folder, or a path inside a folder that the app allows. Knows the recording format only
+FILE is a name in the recordings' folder, or own/NAME, one of the asking visitor's. Knows the recording format only
 through recording.py, and no page.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from pathlib import Path
 
 from backend.catalogue import Capabilities, Thinking, catalogue
+from backend.display import display_name
 from backend.errors import BadInput, StreamBroken, UnknownModel
-from backend.provider import ListedModel
+from backend.model_names import REPLAY, current_name, own_recording, recording_name
+from backend.provider import ListedModel, ModelList
 from backend.recording import Recording, load
 from backend.types import ChatRequest, Event, ThinkingDelta
 
@@ -25,7 +27,7 @@ class ReplayProvider:
     """Plays from `recordings` by name, or from files of a folder. `speed`: 1 = as recorded, 4 = four times as fast, `None` =
     at once; a request's `parameters.extra["replay_speed"]` (a number, or 0 or null for "at once") goes before it.
 
-    `allowed_folders` are where paths may point; without them only names are played.
+    `own` is the folder of whoever asks; without one there are no recordings but those of `recordings`.
     """
 
     def __init__(
@@ -33,12 +35,12 @@ class ReplayProvider:
         recordings: Mapping[str, Recording] | Path,
         speed: float | None = 1.0,
         *,
-        allowed_folders: Sequence[Path] = (),
+        own: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._recordings, self._speed = recordings, _checked(speed)
-        self._allowed = tuple(allowed_folders)
+        self._own = own
         self._clock, self._sleep = clock, sleep
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
@@ -65,12 +67,12 @@ class ReplayProvider:
         header = recording.header
         thinking: Thinking = "always" if any(isinstance(e, ThinkingDelta) for _, e in recording.events) else "never"
         made = "Written by hand, no model ran." if header.scripted else f"Recorded from {header.model} on {header.recorded_at}."
-        found = catalogue().capabilities("replay", model, name=f"replay:{model}", thinking=thinking)
+        found = catalogue().capabilities("replay", model, name=current_name(f"{REPLAY}{model}"), thinking=thinking)
         return found.model_copy(update={"title": header.title, "known": True, "note": " ".join([made, header.source]).strip()})
 
-    async def list_models(self) -> list[ListedModel]:
+    async def list_models(self) -> ModelList:
         """The recordings that are there now, by name."""
-        return [ListedModel(name) for name in await asyncio.to_thread(self._names)]
+        return ModelList(ListedModel(name) for name in await asyncio.to_thread(self._names))
 
     async def aclose(self) -> None:
         """Nothing is held."""
@@ -91,13 +93,10 @@ class ReplayProvider:
         name = model.removesuffix(SUFFIX)
         if isinstance(self._recordings, Path) and name in self._names():
             return load(self._recordings / f"{name}{SUFFIX}")
-        try:
-            path = Path(model).resolve()
-            allowed = any(path.is_relative_to(folder.resolve()) for folder in self._allowed) and path.is_file()
-        except (OSError, ValueError):  # a name that no file can have
-            allowed = False
-        if not allowed:
-            raise UnknownModel(f"There is no recording named {model!r}.", hint=f"There are: {', '.join(self._names()) or 'none'}.")
+        path = own_recording(model, self._own)
+        if path is None:
+            shown = display_name(recording_name(model))
+            raise UnknownModel(f"There is no recording named {shown!r}.", hint=f"There are: {', '.join(self._names()) or 'none'}.")
         return load(path)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from backend.addresses import http_address
 from backend.errors import BadInput
 from backend.tools.definitions import check_tools, no_number
 from backend.tools.kit import HttpMethod, ToolKit, ToolSpec
@@ -30,9 +31,7 @@ def specs_from_text(text: str, url: str = "") -> list[ToolSpec]:
         except (TypeError, ValueError, LookupError, RecursionError) as error:  # types that are none, as list[()]
             raise BadInput(f"The types of the function cannot be read: {error}."[:300], hint=_SHAPE) from error
     check_tools(tools)
-    address = url.strip()
-    if address and not address.startswith(("http://", "https://")):
-        raise BadInput("The address of a tool begins with http:// or https://.", hint="Leave it empty to type the results yourself.")
+    address = http_address(url, example="http://127.0.0.1:9000/weather; leave it empty to type the results yourself") if url.strip() else ""
     return [ToolSpec(tool, "http" if address else "hand", url=address) for tool in tools]
 
 

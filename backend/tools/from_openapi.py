@@ -9,10 +9,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, get_args
 
+from backend.addresses import http_address
 from backend.errors import BadInput
 from backend.tools.definitions import MOST_TOOLS, check_tools
 from backend.tools.kit import HttpMethod
@@ -150,8 +152,9 @@ def _server(*holders: Mapping[str, Any]) -> str:
         servers = holder.get("servers")
         for server in servers if isinstance(servers, list) else ():
             address = _with_defaults(server) if isinstance(server, dict) else ""
-            if re.match(r"https?://[^/\s]", address, re.IGNORECASE) and not _PLACEHOLDER.search(address):
-                return address.rstrip("/")
+            with suppress(BadInput):
+                if not _PLACEHOLDER.search(address):
+                    return http_address(address).rstrip("/")
         if servers:
             return ""
     return ""

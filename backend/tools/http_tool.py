@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Mapping
@@ -11,8 +12,9 @@ from urllib.parse import quote
 
 import httpx2
 
-from backend.addresses import is_link_local, pin
+from backend.addresses import guard
 from backend.errors import BadInput
+from backend.response_limits import Unbounded, refuse_packed
 from backend.tools.kit import HttpMethod
 from backend.tools.running import ToolFailed
 
@@ -34,24 +36,23 @@ class HttpTool:
 async def call_http(
     tool: HttpTool, arguments: Mapping[str, Any], *, allow_private: bool, transport: httpx2.AsyncBaseTransport | None = None
 ) -> str:
-    """The text of the answer. Raises `ToolFailed` for everything else. Link-local addresses are never called: at one of them clouds
-    hand out the keys of the host."""
+    """The text of the answer. Raises `ToolFailed` for everything else. Addresses where clouds hand out the keys of the host are
+    never called."""
     url, rest = _filled(tool, arguments)
-    if allow_private and await is_link_local(url):  # else `pin` looks, at the address that is called
-        raise ToolFailed("This address is not called: it is inside the network of this host, or unknown.")
-    headers = {"Accept": "application/json, text/*;q=0.9", **tool.headers}
+    headers = {"Accept": "application/json, text/*;q=0.9", "Accept-Encoding": "identity", **tool.headers}
     sent: dict[str, Any] = {} if tool.method == "GET" else {"json": rest}
-    hooks: dict[str, Any] = {} if allow_private else {"request": [pin]}
+    hooks = {"request": [guard(allow_private=allow_private)]}
     client = httpx2.AsyncClient(timeout=TIME_S, transport=transport, trust_env=allow_private, event_hooks=hooks)
     try:
-        async with (
-            client,
-            client.stream(tool.method, url, headers=headers, **sent) as response,
-        ):
+        async with asyncio.timeout(TIME_S), client, client.stream(tool.method, url, headers=headers, **sent) as response:
+            if not allow_private:
+                refuse_packed(response)
             return await _text(response)
     except BadInput as error:
         raise ToolFailed(f"{error.message} {error.hint}") from error
-    except httpx2.TimeoutException as error:
+    except Unbounded as error:
+        raise ToolFailed(f"The answer of the tool's address is not read: {error}.") from error
+    except (httpx2.TimeoutException, TimeoutError) as error:
         raise ToolFailed(f"The tool's address did not answer within {TIME_S:.0f} s.") from error
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         raise ToolFailed(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from backend.addresses import has_scheme
+from backend.display import display_name
 from backend.errors import BadInput
 from backend.tools.definitions import check_tools
 from backend.types import Tool, ToolChoice, Tools
@@ -15,6 +17,7 @@ from backend.types import Tool, ToolChoice, Tools
 Answerer = Literal["hand", "built_in", "http", "mcp"]
 Policy = Literal["ask", "always", "never"]
 HttpMethod = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+MAX_ADDRESS_CHARS = 300  # as they are shown
 FEWEST_ROUNDS, MOST_ROUNDS = 1, 32
 
 
@@ -36,8 +39,9 @@ class ToolSpec:
     def where(self) -> str | None:
         """Where its calls go, for the person who is asked: the address without its query, or the MCP server's name."""
         if self.by == "mcp":
-            return self.server if self.remote in ("", self.tool.name) else f"{self.server}: {self.remote}"
-        return self.url.partition("?")[0] if self.by == "http" else None
+            name = "" if self.remote in ("", self.tool.name) else f": {self.remote}"
+            return display_name(f"{self.server}{name}")
+        return display_name(self.url.partition("?")[0], MAX_ADDRESS_CHARS) if self.by == "http" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,15 @@ def kit_from(stored: object) -> ToolKit:
     except ValidationError:
         return ToolKit()
     return kit if FEWEST_ROUNDS <= kit.rounds <= MOST_ROUNDS else ToolKit(kit.specs, kit.choice, kit.name, kit.parallel)
+
+
+def without_commands(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a chat for a file: the command lines of MCP programs, which tell of this machine and may hold a key, stay here."""
+    kit = kit_from(stored.get("tools"))
+    if not kit.specs:
+        return {name: value for name, value in stored.items() if name != "tools"}
+    specs = tuple(replace(spec, url="") if spec.by == "mcp" and not has_scheme(spec.url) else spec for spec in kit.specs)
+    return {**stored, "tools": replace(kit, specs=specs).stored()}
 
 
 def asking_again(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from backend.addresses import http_address
 from backend.errors import BackendError, BadInput
 from backend.tools.headers import plain_headers
 from backend.tools.mcp_session import McpSession, SessionLost
@@ -28,6 +29,7 @@ __all__ = ["McpConnections", "McpServer"]
 MOST_PER_OWNER = 16
 MOST_CONNECTIONS = 128  # visitors of a public page come and go; the oldest are closed
 LONGEST_NAME = 64
+EXAMPLE = "http://127.0.0.1:8000/mcp"  # of an address
 
 
 @dataclass(eq=False, slots=True)
@@ -131,8 +133,7 @@ class McpConnections:
                 raise BadInput("This page, which is open to others, starts no programs.", hint="Give the address of a server instead.")
             command_words(server.command)
             return
-        if not server.url.startswith(("http://", "https://")):
-            raise BadInput("The address of an MCP server begins with http:// or https://.", hint="As http://127.0.0.1:8000/mcp.")
+        http_address(server.url, example=EXAMPLE)
         plain_headers(server.headers)
 
     async def _open(self, server: McpServer) -> McpSession:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import httpx
 
+from backend.display import display_name
 from backend.errors import AuthError, BackendError, BadInput, Unavailable
-from backend.tools.mcp_transport import McpServer, Unbounded
+from backend.response_limits import Unbounded
+from backend.tools.mcp_transport import McpServer
 
 SESSION_UNKNOWN = 32600  # the SDK's word for a 404
 
@@ -42,7 +44,9 @@ def why_not_connected(server: McpServer, cause: BaseException | None, last_line:
     if isinstance(cause, BackendError):
         return cause
     if isinstance(cause, McpError) and cause.error.code not in (types.CONNECTION_CLOSED, SESSION_UNKNOWN):
-        return BadInput(f"The MCP server {server.name} refused to connect: {cause.error.message[:300]}", hint="Look at its settings.")
+        return BadInput(
+            f"The MCP server {server.name} refused to connect: {display_name(cause.error.message, 300)}", hint="Look at its settings."
+        )
     if isinstance(cause, RuntimeError):
         return BadInput(f"The MCP server {server.name} speaks a version of MCP that is not known here.", hint="Bring it up to date.")
     return _over_stdio(server.name, cause, last_line) if server.command else _over_http(server.name, cause)

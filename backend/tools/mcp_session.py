@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAX_TOOL_CHARS = 100_000  # of one tool's description and schema, as JSON; longer ones are left out
 MOST_LISTED = 512  # tools of one server; a list may have pages without end
 CLOSE_LIMIT_S = 5.0  # the SDK gives a program 2 s to end by itself and 2 s more before it is killed
 
@@ -215,9 +216,10 @@ async def _listed(session: ClientSession) -> list[types.Tool]:
 
     found: list[types.Tool] = []
     cursor: str | None = None
-    while True:
+    for _ in range(MOST_LISTED):
         page = await session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
-        found += page.tools
+        found += (tool for tool in page.tools if len(tool.model_dump_json()) <= MAX_TOOL_CHARS)
         cursor = page.nextCursor
         if not cursor or not page.tools or len(found) >= MOST_LISTED:
-            return found[:MOST_LISTED]
+            break
+    return found[:MOST_LISTED]

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,8 +22,9 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from backend.addresses import pin
+from backend.addresses import guard
 from backend.errors import BadInput
+from backend.response_limits import limit, refuse_packed
 from backend.tools.headers import plain_headers
 
 READ_LIMIT_S = 300.0  # a server may hold a stream open and silent; calls have a limit of their own
@@ -43,10 +44,6 @@ class McpServer:
     command: str = field(default="", repr=False)
     url: str = field(default="", repr=False)
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
-
-
-class Unbounded(Exception):
-    """More than may come from a stranger's address; the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +114,11 @@ async def over_http(server: McpServer, stack: AsyncExitStack, *, allow_private: 
     an answer beyond that, since the SDK would wait for its end."""
     from mcp.client.streamable_http import streamable_http_client
 
-    hooks: dict[str, list[Callable[..., Any]]] = {}
+    hooks: dict[str, list[Callable[..., Any]]] = {"request": [guard(allow_private=allow_private)]}
     headers = plain_headers(server.headers)
     if not allow_private:
         headers["Accept-Encoding"] = "identity"
-        hooks = {"request": [pin], "response": [partial(_bound, broken)]}
+        hooks["response"] = [partial(_limit, broken)]
     client = httpx.AsyncClient(
         headers=headers,
         timeout=httpx.Timeout(REACH_LIMIT_S, read=READ_LIMIT_S),
@@ -148,25 +145,6 @@ async def _is_gone(client: httpx.AsyncClient, url: str, session_id: Callable[[],
         return False
 
 
-async def _bound(broken: Callable[[Exception], None], response: httpx.Response) -> None:
-    if response.headers.get("content-encoding", "identity") != "identity":  # a few bytes may unpack to gigabytes
-        raise Unbounded("it packs its answers, unasked")
-    if isinstance(response.stream, httpx.AsyncByteStream):
-        response.stream = _Bounded(response.stream, broken)
-
-
-class _Bounded(httpx.AsyncByteStream):
-    def __init__(self, stream: httpx.AsyncByteStream, broken: Callable[[Exception], None]) -> None:
-        self._stream, self._broken, self._left_bytes = stream, broken, MOST_BODY_BYTES
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._stream:
-            self._left_bytes -= len(piece)
-            if self._left_bytes < 0:
-                error = Unbounded(f"it answered with more than {MOST_BODY_BYTES:,} bytes")
-                self._broken(error)
-                raise error
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+async def _limit(broken: Callable[[Exception], None], response: httpx.Response) -> None:
+    refuse_packed(response)
+    limit(response, MOST_BODY_BYTES, broken=broken)

@@ -92,7 +92,7 @@ def _from_json(text: str) -> Any:
 def _from_yaml(text: str) -> Any:
     aliases = "Write it without aliases (&name, *name)."
     try:
-        document = yaml.load(text, Loader=_Loader)
+        document = yaml.load(text, Loader=_Loader)  # nosec B506: _Loader is a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" in line {mark.line + 1}" if mark is not None else ""

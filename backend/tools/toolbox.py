@@ -7,6 +7,7 @@ import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,12 @@ from weakref import WeakValueDictionary
 
 from pydantic import SecretStr
 
+from backend.addresses import has_scheme, http_address
 from backend.errors import BackendError, BadInput
 from backend.settings import Settings
 from backend.tools.headers import headers_from, plain_headers
 from backend.tools.kit import ToolKit, ToolSpec
-from backend.tools.mcp_client import LONGEST_NAME, McpConnections, McpServer
+from backend.tools.mcp_client import EXAMPLE, LONGEST_NAME, McpConnections, McpServer
 from backend.tools.running import RunTool, ToolContext, ToolFailed
 from backend.types import Tool
 
@@ -47,7 +49,7 @@ class Toolbox:
         """Those that go along with calls of `address`, one `Name: value` a line; the ones before stay where there are none. In memory
         only: a kit goes into chats and files, a key must not. Raises `BadInput`."""
         if text.strip():
-            self._headers[owner, address.strip()] = headers_from(text)
+            self._headers[owner, _as_called(address)] = headers_from(text)
             while len(self._headers) > MOST_HEADERS:
                 self._headers.popitem(last=False)
 
@@ -64,7 +66,7 @@ class Toolbox:
             prefix = re.sub(r"[^A-Za-z0-9_-]", "_", server.name)
             return replace(tool, name=f"{prefix}_{tool.name}"[:LONGEST_NAME]) if tool.name in taken else tool
 
-        return [ToolSpec(named(tool), "mcp", url=address.strip(), server=server.name, remote=tool.name) for tool in tools]
+        return [ToolSpec(named(tool), "mcp", url=server.url or address.strip(), server=server.name, remote=tool.name) for tool in tools]
 
     async def aclose(self) -> None:
         await self._mcp.aclose()
@@ -98,7 +100,7 @@ class Toolbox:
         a chat that was imported may bring one along."""
         async with self._connecting.setdefault((owner, spec.server), asyncio.Lock()):  # of several calls one connects
             if not self._mcp.is_at(owner, spec.server, spec.url):
-                if not spec.url.startswith(("http://", "https://")) or mcp_server(spec.url).name != spec.server:
+                if not has_scheme(spec.url) or _name_at(spec.url) != spec.server:
                     raise ToolFailed(f"The MCP server {spec.server} is not connected. Connect it again under Tools.")
                 try:
                     await self._mcp.connect(owner, self._server(owner, spec.url))
@@ -107,14 +109,14 @@ class Toolbox:
         return await self._mcp.call(owner, spec.server, spec.remote or spec.tool.name, arguments)
 
     def _server(self, owner: str, address: str) -> McpServer:
-        return replace(mcp_server(address), headers=self._headers.get((owner, address.strip()), {}))
+        return replace(mcp_server(address), headers=self._headers.get((owner, _as_called(address)), {}))
 
     async def _over_http(self, owner: str, spec: ToolSpec, arguments: Mapping[str, Any], context: ToolContext) -> str:
         if self._settings.public:
             raise ToolFailed("This public page calls no addresses for its visitors.")
         from backend.tools.http_tool import HttpTool, call_http
 
-        headers = plain_headers(self._headers.get((owner, spec.url), {}))
+        headers = plain_headers(self._headers.get((owner, _as_called(spec.url)), {}))
         return await call_http(HttpTool(spec.url, spec.method, headers), arguments, allow_private=not self._others)
 
 
@@ -122,18 +124,28 @@ def mcp_server(address: str) -> McpServer:
     """The server behind a URL or a command line, named after its host or program. Raises `BadInput`."""
     text = address.strip()
     if not text:
-        raise BadInput("There is no MCP server yet.", hint="Type its URL, as http://127.0.0.1:8000/mcp, or the command that starts it.")
-    if text.startswith(("http://", "https://")):
-        try:
-            name = urlsplit(text).netloc.rpartition("@")[2]
-        except ValueError:
-            name = ""
-        if not name:
-            raise BadInput("This is no address of an MCP server.", hint="It looks like http://127.0.0.1:8000/mcp.")
+        raise BadInput("There is no MCP server yet.", hint=f"Type its URL, as {EXAMPLE}, or the command that starts it.")
+    if has_scheme(text):
+        text = http_address(text, example=EXAMPLE)
+        name = urlsplit(text).netloc.rpartition("@")[2]
         path = text.partition(name)[2].rstrip("/")  # one host may have many
         mark = "" if path in ("", "/mcp") else f"-{zlib.crc32(path.encode()):08x}"[:5]
         return McpServer(re.sub(r"[^A-Za-z0-9._-]", "-", name)[:35] + mark, url=text)
     return McpServer(_program_name(text), command=text)
+
+
+def _as_called(address: str) -> str:
+    """However it was typed, one address is one."""
+    with suppress(BadInput):
+        return http_address(address)
+    return address.strip()
+
+
+def _name_at(address: str) -> str | None:
+    """The name of the server at a chat's address, which a file may have brought along; `None` for what is no address."""
+    with suppress(BadInput):
+        return mcp_server(address).name
+    return None
 
 
 def _program_name(command: str) -> str:

@@ -11,7 +11,8 @@ import pytest
 from pypdf import PdfReader, PdfWriter
 
 from backend import attachments
-from backend.attachments import Attachment, as_prompt, display_name, read_attachment
+from backend.attachments import Attachment, as_prompt, read_attachment
+from backend.display import display_name
 from backend.errors import BadInput
 from backend.tokens import count_tokens
 

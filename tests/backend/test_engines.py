@@ -7,10 +7,12 @@ import asyncio
 import pytest
 from pydantic import SecretStr
 
-from backend.addresses import is_private
 from backend.catalogue import catalogue
-from backend.engines import MAX_PROVIDERS, Access, Engines, ModelChoice
+from backend.engines import MAX_SERVERS, Access, Engines, ModelChoice
 from backend.errors import AuthError, BadInput, ConfigError, Unavailable, UnknownModel
+from backend.pipeline import Route
+from backend.provider import Provider
+from backend.provider_pool import PooledProvider
 from backend.settings import REGION_HOSTS, Server, load_settings
 from backend.types import ChatRequest, Message, Started
 from tests.emulator import running_emulator
@@ -40,6 +42,14 @@ async def engines():
         await each.aclose()
 
 
+async def in_use(built: Engines, route: Route) -> Provider:
+    """What stands behind a route, built as a request would."""
+    if not isinstance(route.provider, PooledProvider):
+        return route.provider
+    async with built._pool.use(route.provider._key, route.provider._build) as provider:
+        return provider
+
+
 # ---------------------------------------------------------------- names
 @pytest.mark.parametrize(
     "name", ["", "qwen-plus", "dashscope:", "server:", ":x", "nowhere:x", "server:gone/x", "server:default", "server:/x"]
@@ -55,7 +65,7 @@ async def test_each_engine_by_its_name(engines):
     found = {}
     for name in (NEXT, "server:default/org/model", "local:demo", "local:./folder", "replay:python-code"):
         (route,) = await built.routes(name, NOBODY)
-        found[name] = (type(route.provider).__name__, route.model, route.region)
+        found[name] = (type(await in_use(built, route)).__name__, route.model, route.region)
     assert found == {
         NEXT: ("OpenAICompatibleProvider", "qwen3-next-80b-a3b-thinking", "singapore"),
         "server:default/org/model": ("OpenAICompatibleProvider", "org/model", None),
@@ -66,22 +76,16 @@ async def test_each_engine_by_its_name(engines):
 
 
 async def test_the_native_protocol_where_asked_for(engines):
-    (route,) = await engines(dashscope_api_key="k", dashscope_protocol="native").routes(NEXT, NOBODY)
-    assert type(route.provider).__name__ == "DashScopeNativeProvider"
+    built = engines(dashscope_api_key="k", dashscope_protocol="native")
+    (route,) = await built.routes(NEXT, NOBODY)
+    assert type(await in_use(built, route)).__name__ == "DashScopeNativeProvider"
 
 
 async def test_a_provider_is_built_once_a_place_and_key(engines):
     built = engines(dashscope_api_key="k")
-    one, again = [(await built.routes(NEXT, NOBODY))[0].provider for _ in range(2)]
-    other = (await built.routes(NEXT, Access(KEY)))[0].provider
+    one, again = [await in_use(built, (await built.routes(NEXT, NOBODY))[0]) for _ in range(2)]
+    other = await in_use(built, (await built.routes(NEXT, Access(KEY)))[0])
     assert one is again and other is not one
-
-
-async def test_no_more_connections_are_held_than_the_limit(engines):
-    built = engines()
-    for number in range(MAX_PROVIDERS + 5):
-        await built.routes(NEXT, Access(SecretStr(f"k{number}")))
-    assert len(built._providers) == MAX_PROVIDERS
 
 
 # ---------------------------------------------------------------- regions
@@ -198,53 +202,6 @@ async def test_a_visitors_server_is_only_theirs(engines):
 
 
 # ---------------------------------------------------------------- private addresses
-@pytest.mark.parametrize(
-    ("url", "private"),
-    [
-        ("http://127.0.0.1:8000/v1", True),
-        ("http://127.9.9.9/v1", True),
-        ("http://localhost:8000/v1", True),
-        ("http://10.1.2.3/v1", True),
-        ("http://172.16.0.1/v1", True),
-        ("http://192.168.1.1/v1", True),
-        ("http://169.254.169.254/latest/meta-data", True),
-        ("http://100.64.0.1/v1", True),
-        ("http://0.0.0.0/v1", True),
-        ("http://[::1]:8000/v1", True),
-        ("http://[fe80::1]/v1", True),
-        ("http://[fd00::1]/v1", True),
-        ("http://[::ffff:127.0.0.1]/v1", True),
-        ("http://[::ffff:10.0.0.1]/v1", True),
-        ("http://2130706433/v1", True),
-        ("http://0x7f000001/v1", True),
-        ("http://user@127.0.0.1/v1", True),
-        ("http:///v1", True),
-        ("http://[", True),
-        ("http://93.184.216.34/v1", False),
-        ("https://8.8.8.8:8443/v1", False),
-        ("http://[2606:4700:4700::1111]/v1", False),
-    ],
-)
-async def test_is_private(url, private):
-    assert await is_private(url) is private
-
-
-async def test_a_host_that_cannot_be_resolved_counts_as_private(monkeypatch):
-    async def fails(*args, **kwargs):
-        raise OSError("no such host")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", fails)
-    assert await is_private("http://nowhere.example/v1") is True
-
-
-async def test_one_private_address_among_public_ones_is_enough(monkeypatch):
-    async def both(*args, **kwargs):
-        return [(2, 1, 6, "", ("93.184.216.34", 0)), (2, 1, 6, "", ("10.0.0.1", 0))]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
-    assert await is_private("http://two-faced.example/v1") is True
-
-
 async def test_on_a_public_host_visitors_run_only_the_owners_local_models(engines):
     built = engines(public=True, model="local:Qwen/Qwen3-0.6B")
     for name, taken in (("local:demo", True), ("local:Qwen/Qwen3-0.6B", True), ("local:Qwen/Qwen3-32B", False), ("local:/etc", False)):
@@ -275,3 +232,53 @@ async def test_a_visitor_cannot_pass_as_the_owners_server(engines, emulator):
     built = engines(public=True, servers=(Server(name="own", base_url="http://10.0.0.1/v1"),))
     with pytest.raises(BadInput, match="private addresses"):
         await built.routes("server:own/m", NOBODY.with_server(Server(name="own", base_url=f"{emulator}/v1")))
+
+
+async def test_where_the_page_listens_to_others_a_visitors_private_server_is_not_called(engines, emulator):
+    server = Server(name="inside", base_url=f"{emulator}/v1")
+    built = engines(servers=(Server(name="own", base_url=f"{emulator}/v1"),))
+    assert await built.list_models(server)  # on one's own machine
+    built.serve_others()
+    with pytest.raises(BadInput, match="private addresses"):
+        await built.list_models(server)
+    assert await built.list_models(built.settings.all_servers[0])
+
+
+def test_a_visitor_has_as_many_servers_as_the_limit():
+    access = NOBODY
+    for number in range(MAX_SERVERS):
+        access = access.with_server(Server.at(f"http://host{number}/v1"))
+    again = access.with_server(Server.at("http://host0/v2"))  # takes the place of the first
+    assert len(again.servers) == MAX_SERVERS
+    with pytest.raises(BadInput, match=f"{MAX_SERVERS} servers"):
+        again.with_server(Server.at("http://one-more/v1"))
+
+
+async def test_servers_are_asked_beside_each_other(engines, monkeypatch):
+    built, asked, all_asked = engines(), [], asyncio.Event()
+
+    async def listed(server):
+        asked.append(server.name)
+        if len(asked) == 3:
+            all_asked.set()
+        await asyncio.wait_for(all_asked.wait(), 10)
+        return []
+
+    monkeypatch.setattr(built, "list_models", listed)
+    access = NOBODY
+    for number in range(3):
+        access = access.with_server(Server.at(f"http://host{number}/v1"))
+    assert await built.choices(access) and len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "base_url"),
+    [
+        (" HTTP://Host:8000/v1/ ", "host-8000", "http://Host:8000/v1"),
+        ("https://[::1]/v1", "--1-443", "https://[::1]/v1"),
+        ("http://büro_1.example:8000", "b-ro_1.example-8000", "http://büro_1.example:8000"),
+    ],
+)
+def test_a_server_is_named_by_its_host_and_port(address, name, base_url):
+    server = Server.at(address, " sk-a ")
+    assert (server.name, server.base_url, server.api_key) == (name, base_url, SecretStr("sk-a"))

@@ -11,7 +11,7 @@ from backend.errors import BadInput, Unavailable, UnknownModel
 from backend.providers.replay import ReplayProvider
 from backend.recording import load, loads
 from backend.run import Run
-from backend.shelf import SHIPPED, Shelf, recording_of
+from backend.shelf import SHIPPED, Shelf, ShelfEntry, recording_of
 from backend.types import ChatRequest, Finished, Message, Started, TextDelta, ThinkingDelta, Usage
 
 
@@ -29,9 +29,13 @@ def ended(error: Exception | None = None, *, stopped: bool = False) -> Run:
     return run
 
 
-def cut(name: str) -> None:
+def file_of(shelf: Shelf, entry: ShelfEntry) -> Path:
+    return shelf.own("me") / f"{entry.name.removeprefix('own/')}.jsonl"
+
+
+def cut(path: Path) -> None:
     """As a disk that was full leaves a file."""
-    Path(name).write_text('{"format"', encoding="utf-8")
+    path.write_text('{"format"', encoding="utf-8")
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ async def test_an_added_recording_is_listed_after_the_shipped_and_only_for_its_o
 async def test_the_newest_of_ones_own_comes_first(shelf):
     first = await shelf.add("me", recording_of(ended()), "first.jsonl")
     second = await shelf.add("me", recording_of(ended()), "second.jsonl")
-    os.utime(first.name, (1, 1))
+    os.utime(file_of(shelf, first), (1, 1))
     own = (await shelf.entries("me"))[-2:]
     assert own == [second, first]
 
@@ -67,7 +71,7 @@ async def test_a_recording_is_read_once_and_again_when_it_has_changed(shelf, mon
     monkeypatch.setattr("backend.shelf.load", lambda path, load=load: read.append(path.name) or load(path))
     assert entry in await shelf.entries("me") and entry in await shelf.entries("me")
     assert read.count("run.jsonl") == 1
-    cut(entry.name)
+    cut(file_of(shelf, entry))
     assert entry not in await shelf.entries("me")
     assert read.count("run.jsonl") == 2
 
@@ -85,7 +89,7 @@ async def test_beyond_the_limit_the_oldest_goes(shelf, monkeypatch):
     names = []
     for number in range(3):
         entry = await shelf.add("me", recording_of(ended()), f"run{number}.jsonl")
-        os.utime(entry.name, (number, number))
+        os.utime(file_of(shelf, entry), (number, number))
         names.append(entry.name)
     shipped = len(await shelf.entries("you"))
     assert [e.name for e in (await shelf.entries("me"))[shipped:]] == [names[2], names[1]]
@@ -93,7 +97,7 @@ async def test_beyond_the_limit_the_oldest_goes(shelf, monkeypatch):
 
 async def test_an_added_recording_can_be_played(shelf):
     entry = await shelf.add("me", recording_of(ended()), "run.jsonl")
-    provider = ReplayProvider(SHIPPED, None, allowed_folders=[shelf.folder])
+    provider = ReplayProvider(SHIPPED, None, own=shelf.own("me"))
     events = [e async for e in provider.stream(ChatRequest(entry.name, (Message("user", "x"),)))]
     assert [e.text for e in events if isinstance(e, TextDelta)] == ["ü <b>"] and isinstance(events[-1], Finished)
 
@@ -101,7 +105,7 @@ async def test_an_added_recording_can_be_played(shelf):
 async def test_a_recording_outside_the_folder_cannot_be_played(shelf, tmp_path):
     outside = tmp_path / "outside.jsonl"
     outside.write_text(recording_of(ended()), encoding="utf-8")
-    provider = ReplayProvider(SHIPPED, None, allowed_folders=[shelf.folder])
+    provider = ReplayProvider(SHIPPED, None, own=shelf.own("me"))
     with pytest.raises(UnknownModel):
         await provider.capabilities(str(shelf.folder / ".." / "outside.jsonl"))
 
@@ -129,7 +133,7 @@ async def test_what_is_no_recording_is_refused_and_not_kept(shelf, tmp_path, tex
 async def test_one_damaged_file_does_not_hide_the_others(shelf):
     entry = await shelf.add("me", recording_of(ended()), "good.jsonl")
     bad = await shelf.add("me", recording_of(ended()), "bad.jsonl")
-    cut(bad.name)
+    cut(file_of(shelf, bad))
     assert entry in await shelf.entries("me")
 
 

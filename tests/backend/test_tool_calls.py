@@ -7,7 +7,7 @@ import json
 import pytest
 
 from backend import tool_calls
-from backend.tool_calls import CallJoiner, CallSplitter
+from backend.tool_calls import MAX_HEAD_CHARS, CallJoiner, CallSplitter
 from backend.types import TextDelta, ToolCall, ToolCallDelta
 
 WEATHER = '<tool_call>\n{"name": "weather", "arguments": {"city": "Hà Nội", "note": "a } and a \\" and </tool_call>"}}\n</tool_call>'
@@ -98,6 +98,12 @@ def test_calls_of_one_id_are_told_apart_alike_wherever_they_are_joined():
         for piece in pieces:
             joiner.add(piece)
     assert joiners[0].calls == joiners[1].calls == (ToolCall("call_0", "f", "{}"), ToolCall("call_0_1", "g", "{}"))
+
+
+def test_a_name_without_an_end_is_text_and_is_not_looked_through_at_every_piece():
+    splitter = CallSplitter()
+    out = splitter.feed('<tool_call>{"name": "' + "a" * MAX_HEAD_CHARS)
+    assert not any(isinstance(piece, ToolCallDelta) for piece in [*out, *splitter.feed('", "arguments": {}'), *splitter.close()])
 
 
 HELD = {

@@ -225,7 +225,7 @@ async def test_all_panes_of_a_visitor_count_and_are_refused_together(houses, emu
     [
         ("dashscope:no-such-model", "does not know this model"),
         ("server:gone/x", "no server named"),
-        ("nonsense", "no model name"),
+        ("nonsense", "is not a model"),
         ("replay:nothing", "answers only the question it was made of"),
     ],
 )

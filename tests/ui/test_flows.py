@@ -13,6 +13,7 @@ import pytest
 from backend import BackendError
 from backend.catalogue import ASSETS
 from backend.chat import MAX_ACTIVE_RUNS_PUBLIC
+from backend.provider import ModelList
 from backend.providers.replay import ReplayProvider
 from backend.recording import loads
 from backend.types import TextDelta
@@ -504,7 +505,7 @@ async def test_a_saved_recording_is_opened_again_and_a_broken_one_is_told_by_its
     broken.write_text(text.splitlines()[0] + "\nnot json\n", encoding="utf-8")
     tab.take_one(await house.settings.import_chats(str(good), tab.session, tab.request))
     (group,) = [g for g in tab.shown[tab.page.history]["groups"] if g["title"] == W.recorded]
-    assert len([entry for entry in group["entries"] if entry["id"].endswith("mine.jsonl")]) == 1
+    assert len([entry for entry in group["entries"] if entry["id"] == "own/mine"]) == 1
     tab.take_one(await house.settings.import_chats(str(broken), tab.session, tab.request))
     assert "line 2" in tab.live["error"]
 
@@ -524,7 +525,7 @@ async def test_a_file_that_is_no_export_is_told_and_changes_nothing(house, tmp_p
 # ---------------------------------------------------------------- recordings
 async def test_a_shipped_recording_plays_as_a_chat_that_says_what_it_is(house):
     at_once = ReplayProvider(ASSETS / "recordings", speed=None)
-    house.backend.engines._once(("replay",), lambda: at_once)
+    house.backend.engines._replay = lambda access: at_once
     tab = await house.tab().load()
     (group,) = [g for g in tab.shown[tab.page.history]["groups"] if g["title"] == W.recorded]
     name = next(entry["id"] for entry in group["entries"] if entry["id"] == "maths-thinking")
@@ -541,7 +542,7 @@ async def test_a_shipped_recording_plays_as_a_chat_that_says_what_it_is(house):
 
 async def test_a_recording_answers_no_other_question_and_a_new_chat_has_a_model_again(house):
     at_once = ReplayProvider(ASSETS / "recordings", speed=None)
-    house.backend.engines._once(("replay",), lambda: at_once)
+    house.backend.engines._replay = lambda access: at_once
     tab = await house.tab(model="replay:maths-thinking").pick("replay", "maths-thinking")
     question, answer = (turn["id"] for turn in tab.turns)
     before = await conversation(tab)
@@ -798,7 +799,7 @@ async def test_a_server_is_asked_for_its_models_and_can_be_used(keyless, emulato
 async def test_an_address_that_is_none_is_told(keyless, url):
     tab = keyless.tab()
     tab.take_one(await keyless.settings.add_server(url, "", tab.session))
-    assert W.connect_url_bad in tab.note and tab.session.access.servers == ()
+    assert "It looks like http:" in tab.note and tab.session.access.servers == ()
 
 
 async def test_a_server_that_cannot_be_reached_is_told(keyless):
@@ -822,7 +823,7 @@ async def test_a_public_page_does_not_call_private_addresses(houses, emulator):
 
 async def test_a_host_name_of_any_letters_can_be_added(keyless, monkeypatch):
     async def listed(server):
-        return []
+        return ModelList()
 
     monkeypatch.setattr(keyless.backend.engines, "list_models", listed)
     tab = keyless.tab()

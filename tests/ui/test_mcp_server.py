@@ -77,7 +77,7 @@ async def test_a_client_asks_one_model_and_several(call, page):
     ("tool", "arguments", "why"),
     [
         ("chat", {"prompt": " "}, "There is no prompt"),
-        ("chat", {"prompt": "Hi", "model": "nothing"}, "'nothing' is no model name"),
+        ("chat", {"prompt": "Hi", "model": "nothing"}, "'nothing' is not a model's name"),
         ("chat", {"prompt": "Hi", "max_tokens": -4}, "max tokens is -4"),
         ("compare", {"prompt": "Hi", "models": []}, "0 models; 1 to"),
         ("compare", {"prompt": "Hi", "models": ["local:demo"] * 5}, "5 models; 1 to 4"),

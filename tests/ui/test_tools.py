@@ -311,7 +311,7 @@ async def test_a_tool_of_a_server_keeps_out_of_the_way_of_another_of_its_name(to
         ("", "no MCP server yet"),
         ("no-such-program-here", "no program named"),
         ("http://127.0.0.1:9/mcp", "cannot be reached"),
-        ("http://[", "no address"),
+        ("http://[", "cannot be"),
     ],
 )
 async def test_an_mcp_server_that_cannot_be_had_says_why(tools, address, why):

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from backend import Batch, BatchRunner, Choices
+from backend import Batch, BatchRunner, Choices, portable_name
 from ui.compare.background_frame import BackgroundParts
 from ui.compare.batch_view import Shown, batches_view, titles_of
 from ui.compare.tab import CompareTab
@@ -81,7 +81,7 @@ class Background:
 
         def lines() -> Iterator[str]:
             for cell in cells:
-                prompt, model = prompts[cell.row], batch.lanes[cell.lane].choices.model
+                prompt, model = prompts[cell.row], portable_name(batch.lanes[cell.lane].choices.model)
                 told = {"prompt": prompt.text, "tag": prompt.tag, "model": model, **asdict(cell)}
                 yield json.dumps(told, ensure_ascii=False) + "\n"
 

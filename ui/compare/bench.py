@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from backend import Capabilities, Comparison, Conversation, Node, Pane, last_answers, missing_questions
+from backend import Capabilities, Comparison, Conversation, Node, Pane, display_name, last_answers, missing_questions, portable_name
 from ui import render
 from ui.compare.table import Column
 from ui.markup import esc
@@ -18,7 +18,7 @@ HERE = "local:"  # engines of this machine hold one model at a time, whatever it
 
 def title_of(pane: Pane, capabilities: Mapping[str, Capabilities]) -> str:
     known = capabilities.get(pane.choices.model)
-    return known.title if known else pane.choices.model.partition(":")[2] or "-"
+    return known.title if known else display_name(portable_name(pane.choices.model).partition(":")[2]) or "-"
 
 
 def name_of(comparison: Comparison, place: int, capabilities: Mapping[str, Capabilities]) -> str:

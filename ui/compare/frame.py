@@ -94,8 +94,8 @@ def build(picker: list[tuple[str, str]], model: str, capabilities: Capabilities,
             words={n: getattr(W, n) for n in ("rename", "rename_to", "pin", "unpin", "delete", "export_markdown", "export_json", "more")}
             | {"delete_sure": W.compare_delete_sure},
         )  # fmt: skip
-    made["saved"] = gr.BrowserState({}, storage_key="qnp-compare", secret="qnp")
-    made["setups"] = gr.BrowserState({}, storage_key="qnp-setups", secret="qnp")
+    made["saved"] = gr.BrowserState({}, storage_key="qnp-compare", secret="qnp")  # nosec B106: no secret
+    made["setups"] = gr.BrowserState({}, storage_key="qnp-setups", secret="qnp")  # nosec B106: likewise
     return CompareParts(**made)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import nh3
 
-from backend import Capabilities, Node
+from backend import Capabilities, Node, portable_name
 from backend.catalogue import ASSETS
 from ui.compare.bench import foot
 from ui.compare.difference import diff_view
@@ -141,7 +141,7 @@ def _extra(fields: Any) -> str:
 
 
 def _settings_table(sides: Sequence[Side]) -> str:
-    columns = [{W.model: side.model, **settings_of(side.settings)} for side in sides]
+    columns = [{W.model: portable_name(side.model), **settings_of(side.settings)} for side in sides]
     labels = [W.model, *W.parameters.values(), W.resend, W.system_prompt]
     rows = "".join(
         f"<tr><th scope='row'>{esc(label)}</th>{''.join(_cell(column.get(label, '-')) for column in columns)}</tr>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -24,6 +25,7 @@ class Shelf:
     @told
     async def load(self, saved: dict[str, Any] | None, session: Session, request: gr.Request) -> Updates:
         """A page that was opened or reloaded: its comparison again, else the set-up that this browser had last."""
+        session.access = replace(session.access, owner=self.tab.owner(request))
         side = session.side_by_side
         wanted = request.query_params.get("compare")
         if wanted:

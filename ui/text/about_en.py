@@ -50,6 +50,6 @@ none), model `{model}`.
 ```
 """
 OPEN = "Programs on this machine may call without a token, since none is set; for others its owner sets `{variable}`."
-TOKEN = "The token is the one that its owner set as `{variable}`."
+TOKEN = "The token is the one that its owner set as `{variable}`."  # nosec B105: a sentence
 CLOSED = "It answers nobody yet: its owner has not set `{variable}`."
 PROMPT = "Give me a short introduction to large language models."

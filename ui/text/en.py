@@ -75,7 +75,7 @@ class English(CompareEnglish, ToolsEnglish):
     scripted = "Scripted sample: written by hand to show the page, not recorded from a model."
     recorded_run = "Recorded run, played back with its own timing."
     # run card
-    first_token = "first token"
+    first_token = "first token"  # nosec B105: words of the page
     thinking_time = "thinking"
     answer_time = "answer"
     thinking_tokens = "thinking"
@@ -183,7 +183,7 @@ class English(CompareEnglish, ToolsEnglish):
     connect_ok = "Reached {where}: {n} models."
     connect_ok_key = "Key accepted in {region}."
     connect_key_empty = "Paste a key first."
-    connect_url_bad = "The address must begin with http:// or https://, for example http://127.0.0.1:8000/v1."
+    connect_cut = " It has more: of a server at most 1,000 models are listed, with names of at most 1,000 characters."
     connect_machine = "This machine"
     machine_hint = "A folder or a Hugging Face name of a model. Its plan says what it takes, before anything is loaded."
     machine_name = "Folder or name"

@@ -98,7 +98,7 @@ class Qwen3Next(Stack):
         `hidden` [tokens, width] are the hidden states of the tokens *before* `ids`; `start` is the place of the first of `ids`. The
         head's own places begin with the second token, since there is nothing before the first.
         """
-        assert self._draft_layer is not None and self._draft_norms is not None
+        assert self._draft_layer is not None and self._draft_norms is not None  # nosec B101: for the type checker
         (of_embedding, of_hidden, after), device = self._draft_norms, self._draft_layer.device
         state.make_room(start + len(ids))
         x = self._head.eh_proj(torch.cat((of_embedding(self.embed(ids).to(device)), of_hidden(hidden.to(device))), dim=-1))

@@ -54,7 +54,7 @@ def ask(loaded: LoadedModel, question: str) -> str:
 
 def marks(loaded: LoadedModel, each: int, seed: int = SEED) -> dict[Task, float]:
     """The share of right answers in each task."""
-    chosen, found = random.Random(seed), defaultdict[Task, list[bool]](list)
+    chosen, found = random.Random(seed), defaultdict[Task, list[bool]](list)  # nosec B311: problems, not secrets
     for task in EXAM:
         for problem in problems(chosen, each, task):
             found[task].append(right(problem, ask(loaded, problem.question)))

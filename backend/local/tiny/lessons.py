@@ -35,7 +35,7 @@ class Batch:
 
 def batches(tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int, weights: Mapping[Task, float] = TASK_WEIGHTS) -> Iterator[Batch]:
     """Without end; each of at most `tokens` places. No problem in it is held out."""
-    chosen = random.Random(seed)
+    chosen = random.Random(seed)  # nosec B311: problems, not secrets
     while True:
         pool = sorted((_encoded(tokenizer, chosen, weights) for _ in range(_POOL)), key=lambda pair: len(pair[0]) + len(pair[1]))
         made = list(_cut(pool, tokens))

@@ -186,7 +186,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     model = Qwen3NextForCausalLM(config(tokenizer))
     if chosen.begin is not None:
-        model = Qwen3NextForCausalLM.from_pretrained(chosen.begin, dtype=torch.float32)
+        model = Qwen3NextForCausalLM.from_pretrained(chosen.begin, dtype=torch.float32)  # nosec B615: a folder here, no download
     model.set_experts_implementation("grouped_mm")
     for course in COURSES[chosen.after : chosen.courses]:
         train_model(model, batches(tokenizer, course.seed, BATCH_TOKENS, course.weights), course.steps)

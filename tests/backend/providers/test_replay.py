@@ -129,27 +129,48 @@ async def test_a_run_that_did_not_finish_breaks_where_it_broke(end, error, sente
 
 
 async def test_names_and_paths(tmp_path):
-    home, allowed = tmp_path / "home", tmp_path / "mine"
-    for folder in (home, allowed):
-        folder.mkdir()
-    (home / "tape.jsonl").write_text(dumps(TAPE))
-    (allowed / "other.jsonl").write_text(dumps(TAPE))
-    (tmp_path / "outside.jsonl").write_text(dumps(TAPE))
-    provider = ReplayProvider(home, None, allowed_folders=[allowed])
-    for name in ("tape", "tape.jsonl", str(allowed / "other.jsonl")):
+    home, mine, others = tmp_path / "home", tmp_path / "recordings" / ("a" * 32), tmp_path / "recordings" / ("b" * 32)
+    for folder in (home, mine / "comparisons" / "c", others):
+        folder.mkdir(parents=True)
+    for path in (home / "tape", mine / "other", mine / "comparisons" / "c" / "turn-1-pane-1", others / "theirs", tmp_path / "outside"):
+        path.with_suffix(".jsonl").write_text(dumps(TAPE))
+    provider = ReplayProvider(home, None, own=mine)
+    for name in (
+        "tape",
+        "tape.jsonl",
+        "own/other",
+        "own/comparisons/c/turn-1-pane-1",
+        str(mine / "other.jsonl"),
+        f"/moved/since/recordings/{mine.name}/other.jsonl",
+        f"C:\\Users\\me\\recordings\\{mine.name}\\comparisons\\c\\turn-1-pane-1.jsonl",
+    ):
         assert len(await play(provider, replace(ASK, model=name))) == 4
     for name in (
         "nope",
         "../outside",
         "../outside.jsonl",
         str(tmp_path / "outside.jsonl"),
-        f"{allowed}/../outside.jsonl",
+        f"{mine}/../../outside.jsonl",
+        f"{mine}/../{others.name}/theirs.jsonl",
+        str(others / "theirs.jsonl"),
+        str(others / "other.jsonl"),  # not the one of this name that is mine
+        "own/../outside",
+        f"own/../{others.name}/theirs",
+        f"own/{others}/theirs",
+        "own//other",
+        "own/",
+        "own/.",
+        "own/comparisons",
+        "own/tape",
+        "own/other\0",
         "a\0b",
     ):
-        with pytest.raises(UnknownModel, match="no recording named"):
+        with pytest.raises(UnknownModel, match="no recording named") as caught:
             await play(provider, replace(ASK, model=name))
-    with pytest.raises(UnknownModel):
-        await play(ReplayProvider(home, None), replace(ASK, model=str(allowed / "other.jsonl")))
+        assert name.startswith("own/") or str(tmp_path) not in caught.value.message + caught.value.hint
+    for name in ("own/other", str(mine / "other.jsonl")):  # who has no owner, as a caller of the API
+        with pytest.raises(UnknownModel):
+            await play(ReplayProvider(home, None), replace(ASK, model=name))
     assert isinstance(provider, ListsModels) and [m.id for m in await provider.list_models()] == ["tape"]
 
 

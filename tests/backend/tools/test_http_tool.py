@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
 
 import httpx2
@@ -100,3 +102,27 @@ async def test_an_argument_cannot_change_the_host():
     await call(httpx2.Response(200, text="ok"), HttpTool("http://127.0.0.1:9/{path}", "GET"), {"path": "@evil.example/../x?y#z"}, seen)
     assert seen[0].url.host == "127.0.0.1"
     assert seen[0].url.raw_path == b"/%40evil.example%2F..%2Fx%3Fy%23z"
+
+
+async def test_a_strangers_packed_answer_is_not_unpacked(monkeypatch):
+    async def anywhere(request):
+        """No look at the address."""
+
+    monkeypatch.setattr("backend.addresses.pin", anywhere)
+    seen = []
+    packed = httpx2.Response(200, stream=httpx2.ByteStream(gzip.compress(b"x" * 10_000_000)), headers={"content-encoding": "gzip"})
+    with pytest.raises(ToolFailed, match="packs its answers"):
+        await call(packed, seen=seen, allow_private=False)
+    assert seen[0].headers["accept-encoding"] == "identity"
+
+
+async def test_an_answer_that_drips_is_given_up(monkeypatch):
+    class Dripping(httpx2.AsyncByteStream):
+        async def __aiter__(self):
+            while True:
+                await asyncio.sleep(0.01)
+                yield b"x"
+
+    monkeypatch.setattr("backend.tools.http_tool.TIME_S", 0.2)
+    with pytest.raises(ToolFailed, match="did not answer within"):
+        await call(httpx2.Response(200, stream=Dripping()))

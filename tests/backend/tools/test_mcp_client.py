@@ -286,6 +286,8 @@ async def test_no_more_than_the_limit_for_an_owner(connections, http, monkeypatc
         (McpServer("x", command="python 'open"), "cannot be read: No closing quotation"),
         (McpServer("x", command="/etc/passwd"), "no program named '/etc/passwd'"),
         (McpServer("x", url="ftp://127.0.0.1/"), "begins with http"),
+        (McpServer("x", url="http://169.254.169.254/mcp"), "not called: it is inside the network"),
+        (McpServer("x", url="http://[::ffff:169.254.169.254]/mcp"), "not called: it is inside the network"),
         (McpServer("x", url="http://127.0.0.1/", headers={"Key": SecretStr("sk-1\r\nX: y")}), "header 'Key' cannot be sent"),
         (McpServer("x", url="http://127.0.0.1/", headers={"Bad name": SecretStr("sk-1")}), "header 'Bad name' cannot be sent"),
     ],
@@ -372,11 +374,11 @@ async def test_the_address_that_was_looked_at_is_the_one_that_is_called(monkeypa
     """A name may mean a public address when it is looked at and a private one the next time it is asked for."""
     asked = []
 
-    async def both(host, port):
+    def both(host, port, **_):
         asked.append(host)
         return [(0, 0, 0, "", ("2606:4700::1111", 0)), (0, 0, 0, "", ("93.184.216.34", 0))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
+    monkeypatch.setattr("socket.getaddrinfo", both)
     request = httpx.Request("POST", "https://turning.example:8443/mcp?a=1")
     await pin(request)
     assert str(request.url) == "https://93.184.216.34:8443/mcp?a=1" and asked == ["turning.example"]
@@ -387,7 +389,7 @@ async def test_what_a_public_page_reads_is_bounded(http, monkeypatch):
     async def public(request):
         pass
 
-    monkeypatch.setattr(mcp_transport, "pin", public)
+    monkeypatch.setattr("backend.addresses.pin", public)
     monkeypatch.setattr(mcp_transport, "MOST_BODY_BYTES", 50_000)
     connections = McpConnections(allow_stdio=False, allow_private=False, connect_limit_s=30)
     await connections.connect("me", http)
@@ -597,3 +599,34 @@ def test_two_servers_of_one_host_have_two_names():
 def test_two_commands_of_one_program_have_two_names():
     first, second = (mcp_server(f"npx -y server-files {folder}").name for folder in ("/a", "/b"))
     assert first != second and first.startswith("server-files-")
+
+
+@pytest.mark.parametrize(
+    "address", ["ftp://host/mcp", "HTTP:///mcp", "http://host:port/mcp", "file:///etc/passwd", "http://[", "ws://host"]
+)
+def test_what_looks_like_an_address_is_never_run_as_a_command(address):
+    with pytest.raises(BadInput, match=r"begins with http|cannot be"):
+        mcp_server(address)
+
+
+def test_one_address_is_one_server_however_it_is_typed():
+    assert mcp_server("  HTTP://host:1/mcp ") == mcp_server("http://host:1/mcp")
+
+
+async def test_a_key_goes_along_however_the_address_is_typed(http):
+    box = Toolbox(load_settings())
+    address = http.url.replace("http://", "HTTP://")
+    box.keep_headers("me", address, "X-Key: k")
+    tools = await box.connect_mcp("me", f" {address} ", ToolKit(), from_here=True)
+    assert {spec.url for spec in tools} == {http.url}
+    assert {name: value.get_secret_value() for name, value in box._server("me", http.url).headers.items()} == {"X-Key": "k"}
+    runners = await box.runners("me", ToolKit(tuple(tools)))
+    assert runners
+    await box.aclose()
+
+
+async def test_a_tool_with_a_description_beyond_the_limit_is_left_out(http, monkeypatch, connections):
+    everything = {tool.name for tool in await connections.connect("me", http)}
+    monkeypatch.setattr("backend.tools.mcp_session.MAX_TOOL_CHARS", 330)
+    few = {tool.name for tool in await connections.connect("me", http)}
+    assert few and few < everything
