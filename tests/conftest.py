@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,17 @@ def scripted() -> type[ScriptedProvider]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Browser tests last: Playwright keeps an event loop running in this thread, beside which no async test can start one."""
     items.sort(key=lambda item: "browser" in Path(item.fspath).parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Of an async test that ran out of time the stack shows its event loop alone: what each of its tasks waited for is told beside it."""
+    report = yield
+    if call.excinfo is not None and "from pytest-timeout" in str(call.excinfo.value):
+        frames = (entry.frame.f_locals.get("self") for entry in call.excinfo.traceback)
+        for loop in {each for each in frames if isinstance(each, asyncio.BaseEventLoop)}:
+            told = io.StringIO()
+            for task in asyncio.all_tasks(loop):
+                task.print_stack(file=told)
+            report.sections.append(("tasks of the event loop", told.getvalue()))
+    return report
