@@ -103,6 +103,9 @@ class Chat:
 
     async def conversation(self, owner: str, conversation_id: str) -> Conversation:
         """A chat as it is now: what is stored, and over it the answers this process holds, which may be newer than the last write."""
+        newest = self.runs.of_conversation(conversation_id, owner)
+        if newest is not None:
+            await newest.storage_failure()  # what was just asked may be on its way to the database
         stored = await self.history.load(owner, conversation_id)
         runs = {node_id: self.runs.of_node(node_id, owner) for node_id in stored.nodes}
         nodes = {node_id: current(node, runs[node_id]) for node_id, node in stored.nodes.items()}

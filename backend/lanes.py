@@ -37,7 +37,8 @@ class Lanes:
     async def changed(self, timeout_s: float) -> frozenset[int]:
         """The lanes that changed since the last call, from 0. Waits for the first one, at most `timeout_s`: then none."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._news.wait()
         marks, self._marks = frozenset(self._marks), set()
         self._news.clear()
         self._end.clear()
@@ -47,7 +48,8 @@ class Lanes:
         """Waits between two updates; an end of a lane cuts it short, so that no finished answer waits for the others."""
         if gap_s > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._end.wait(), gap_s)
+                async with asyncio.timeout(gap_s):
+                    await self._end.wait()
 
     def close(self) -> None:
         for stop in self._stop:

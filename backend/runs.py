@@ -78,7 +78,8 @@ class Runs:
         """Ends the upstream work and returns when it has ended. What arrived stays."""
         task = self._tasks.get(run.id)
         if task is not None and not run.ended:
-            task.cancel()
+            if not task.cancelling():  # a second stop must not cut off the first one's closing
+                task.cancel()
             await asyncio.wait([task])
             if not run.ended:  # a task that is stopped before its first step never runs
                 run.end("stopped")
@@ -107,6 +108,9 @@ class Runs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for run in self._runs.values():
+            if not run.ended:  # its task was stopped before its first step
+                run.end("stopped")
         await self._save_changed()
 
     async def _drive(self, run: Run, provider: Provider) -> None:

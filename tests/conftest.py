@@ -9,12 +9,16 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 
 import pytest
+from pytest_timeout import Settings as Limit
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from backend.catalogue import Capabilities, catalogue
 from backend.types import ChatRequest, Event
+
+
+SLOW_LIMIT_S = 600
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,8 +72,20 @@ def scripted() -> type[ScriptedProvider]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: Playwright keeps an event loop running in this thread, beside which no async test can start one."""
+    """Browser tests last: Playwright keeps an event loop running in this thread, beside which no async test can start one. Slow ones
+    get a limit of their own."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
     items.sort(key=lambda item: "browser" in Path(item.fspath).parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that failed has no limit any more, and what it left behind may hang as it closes."""
+    limit = Limit(float(item.config.getini("timeout")), "signal", func_only=False, disable_debugger_detection=False)
+    item.config.hook.pytest_timeout_set_timer(item=item, settings=limit)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -292,7 +292,8 @@ async def test_a_model_that_nobody_knows_is_split_as_soon_as_it_shows_its_trace(
 async def test_closing_a_replay_ends_it():
     stream = ReplayProvider(ASSETS / "recordings", 1.0).stream(ChatRequest("maths-thinking", (Message("user", "x"),)))
     assert isinstance(await anext(stream), Started)
-    await asyncio.wait_for(stream.aclose(), 1)
+    async with asyncio.timeout(10):
+        await stream.aclose()
 
 
 FAULTS = [

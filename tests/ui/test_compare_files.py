@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from tests.ui.compare_tab import Compare, event
-from tests.ui.tab import INSTRUCT, House
+from tests.ui.tab import INSTRUCT, House, until
 from ui.compare.share import Share
 from ui.text import WORDS as W
 
@@ -151,6 +152,22 @@ async def test_a_file_that_is_none_is_named_and_the_open_comparison_stays(compar
     compare.take_one(await Share(compare.core).open(str(file), compare.session, compare.request))
     assert sentence in compare.live["error"] and "wrong.jsonl" in compare.live["error"]
     assert compare.turns(0) == ["user", "assistant"]
+
+
+async def test_what_a_file_plays_is_watched_from_its_first_moment(compare, house, started, tmp_path):
+    """Of every turn, though the page follows it later: an answer that nobody watches is ended before that."""
+    for number in range(2):
+        await compare.send(f"{number} [[think:2]][[words:3]]")
+    tab = await Compare(house).load()
+    file = tmp_path / "saved.qncompare.jsonl"
+    file.write_text(await run_file_of(compare), encoding="utf-8")
+    started.hold()
+    opening = asyncio.create_task(Share(tab.core).open(str(file), tab.session, tab.request))
+    for number in (2, 4):
+        await until(lambda number=number: len(started.runs) == number)
+        assert [run.watchers for run in started.runs] == [{tab.request.session_hash}] * number
+        started.go_on(2)
+        await opening
 
 
 async def test_stopping_what_is_played_ends_the_file(compare, house, tmp_path):
