@@ -17,7 +17,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from backend.catalogue import Capabilities, catalogue
 from backend.types import ChatRequest, Event
 
-
 SLOW_LIMIT_S = 600
 
 
