@@ -37,7 +37,7 @@ def choices(by="hand", policy="ask", **changes):
 
 
 async def until(run, state):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while run.state != state:
             await run.wait_for_change(run.version, 0.2)
 

@@ -62,7 +62,7 @@ async def test_a_stop_as_a_turn_ends_waits_for_no_further_turn(after):
     await steps(3)
     run.take(Finished("stop"))
     await steps(after)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await later.end(["c"])
     await runs.aclose()
 

@@ -368,7 +368,7 @@ async def test_looking_at_another_chat_leaves_the_run_going(house):
     sent = len(tab.sent)
     run = house.backend.runs.of_conversation(first, LOCAL_OWNER)
     assert not run.ended
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await following
     assert all(tab.page.log not in update for update in tab.sent[sent:])  # the chat that is shown now stays as it is
     await until(lambda: run.ended)
@@ -383,7 +383,7 @@ async def test_coming_back_to_a_chat_follows_its_answer_again(house):
     await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
     first = tab.session.conversation_id
     house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await following
     await tab.pick("open", first)
     assert tab.live["state"] == "done" and tab.roles == ["user", "assistant"]

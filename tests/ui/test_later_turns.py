@@ -165,7 +165,7 @@ class Between:
         comparison = compare.session.side_by_side.comparison
         run = await comparing.again("local", compare.session.access, comparison, 0, compare.panes[0]["turns"][1]["id"])
         compare.core.backend.runs.watch(run, compare.request.session_hash)  # as the page does: one that nobody watches is ended
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await self._reached.wait()
         return self
 

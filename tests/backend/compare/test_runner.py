@@ -43,7 +43,7 @@ SHORT = "[[words:5]]"
 HANGS_ONCE = "[[words:20]][[fault:hang-mid@3x1]]"  # its first attempt says three tokens, then nothing
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)
@@ -207,7 +207,7 @@ async def asked(emulator: str) -> Counter[tuple[str, str]]:
 
 
 async def until_record(emulator: str, condition: Callable[[dict], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition(await record(emulator)):
             await asyncio.sleep(0.01)
 
@@ -567,7 +567,7 @@ async def test_where_answers_cannot_be_saved_what_was_written_stays_and_the_page
         await house.begin(batch, prompts)
         await house.to_the_end(batch)
     assert engine.active.total() == 0, "nothing is asked for that cannot be kept"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(await house.cells(batch)) < 4:  # what was on its way to the disk gets there
             await asyncio.sleep(0.005)
     assert sorted(keys(await house.cells(batch))) == sorted(keys(written)) and len(written) == 4
