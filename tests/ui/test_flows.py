@@ -44,7 +44,7 @@ async def conversation(tab: Tab):
 
 # ---------------------------------------------------------------- sending
 async def test_a_question_is_thought_about_and_then_answered(house):
-    tab = await house.tab().send("How many? [[think:60]][[words:40]][[rate:100]]")
+    tab = await house.tab().send("How many? [[think:60]][[words:40]][[rate:40]]")
     lives = tab.lives
     first_thought = next(i for i, value in enumerate(lives) if value.get("thinking"))
     first_answer = next(i for i, value in enumerate(lives) if value.get("blocks") or value.get("tail"))
@@ -70,8 +70,9 @@ async def test_while_it_is_written_the_log_shows_the_question_and_the_live_part_
     async def look(tab: Tab) -> None:
         if tab.page.log in tab.shown and tab.live["on"]:
             seen.append((tab.roles, tab.live["on"], tab.live["running"]))
+            await tab.stop()
 
-    await tab.send("hello [[think:50]][[rate:200]]", on_update=look)
+    await tab.send(f"hello {SLOW}", on_update=look)
     assert seen[0] == (["user"], True, True)
 
 
@@ -324,7 +325,7 @@ async def test_a_reload_attaches_to_the_answer_in_the_making_and_follows_it_to_i
     async def away(tab: Tab) -> bool:
         return bool(tab.live.get("tail") or tab.live.get("blocks"))
 
-    before = await house.tab().send("hello [[think:20]][[words:120]][[rate:100]]", on_update=away)
+    before = await house.tab().send("hello [[think:20]][[words:300]][[rate:100]]", on_update=away)
     node = next(iter(house.backend.runs._runs.values())).node_id
     before.close()
     house.backend.runs.expect(LOCAL_OWNER)  # as the middleware tells of a page that is loading
@@ -338,7 +339,7 @@ async def test_a_reload_attaches_to_the_answer_in_the_making_and_follows_it_to_i
     assert "answering" in states and states[-1] == "done"
     assert after.roles == ["user", "assistant"] and after.last["id"] == node
     stored = (await conversation(after)).path[-1]
-    assert stored.status == "done" and stored.usage.output_tokens == 140 and len((await conversation(after)).nodes) == 2
+    assert stored.status == "done" and stored.usage.output_tokens == 320 and len((await conversation(after)).nodes) == 2
     assert after.shown[after.page.model] == THINKING
 
 
@@ -361,7 +362,7 @@ async def test_a_load_without_a_chat_shows_the_empty_page(house, chat):
 
 async def test_looking_at_another_chat_leaves_the_run_going(house):
     tab = house.tab()
-    following = asyncio.create_task(tab.send("hello [[think:5]][[words:80]][[rate:80]]"))
+    following = asyncio.create_task(tab.send("hello [[think:5]][[words:300]][[rate:100]]"))
     await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
     first = tab.session.conversation_id
     house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
@@ -379,7 +380,7 @@ async def test_looking_at_another_chat_leaves_the_run_going(house):
 
 async def test_coming_back_to_a_chat_follows_its_answer_again(house):
     tab = house.tab()
-    following = asyncio.create_task(tab.send("hello [[think:5]][[words:100]][[rate:80]]"))
+    following = asyncio.create_task(tab.send("hello [[think:5]][[words:300]][[rate:100]]"))
     await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
     first = tab.session.conversation_id
     house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
