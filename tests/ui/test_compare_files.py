@@ -167,7 +167,7 @@ async def test_what_a_file_plays_is_watched_from_its_first_moment(compare, house
         await until(lambda number=number: len(started.runs) == number)
         assert [run.watchers for run in started.runs] == [{tab.request.session_hash}] * number
         started.go_on(2)
-        await opening
+    await opening
 
 
 async def test_stopping_what_is_played_ends_the_file(compare, house, tmp_path):
