@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from backend.catalogue import Capabilities, catalogue
 from backend.types import ChatRequest, Event
 
-SLOW_LIMIT_S = 600
+SLOW_LIMIT_S, AGAIN_AFTER_S = 600, 10
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,6 +78,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_LIMIT_S))
     items.sort(key=lambda item: "browser" in Path(item.fspath).parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(settings: Limit) -> Generator[None, object, object]:
+    """Again and again: a signal that meets a task of the event loop at work fails that task alone, and nobody may look at it."""
+    done = yield
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout, AGAIN_AFTER_S)
+    return done
 
 
 @pytest.hookimpl(wrapper=True)
