@@ -112,7 +112,8 @@ async def _addresses(url: str) -> list[IPAddress]:
         if host is None:
             return []
         lookup = asyncio.get_running_loop().run_in_executor(_LOOKUPS, _resolve, host)
-        return await asyncio.wait_for(lookup, LOOKUP_LIMIT_S)
+        async with asyncio.timeout(LOOKUP_LIMIT_S):
+            return await lookup
     except (OSError, ValueError):  # a broken URL, or a label of a name that is too long; TimeoutError is an OSError
         return []
 

@@ -99,7 +99,8 @@ class _Tape:
                     mode = "a"
                 if not self._closing.is_set():
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._closing.wait(), FLUSH_EVERY_S)
+                        async with asyncio.timeout(FLUSH_EVERY_S):
+                            await self._closing.wait()
         except OSError as error:
             log.warning("recording %s given up: %s", self._path.name, error.strerror)
 

@@ -150,7 +150,8 @@ class Run:
         """Returns once the run has ended, or after `timeout_s`."""
         if not self.ended and timeout_s > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._over.wait()
 
     async def storage_failure(self) -> BackendError | None:
         """Why this run is not in the database, once the try at work has ended; `None` where it is."""

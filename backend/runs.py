@@ -108,7 +108,8 @@ class Runs:
         """Ends the upstream work and returns when it has ended. What arrived stays."""
         task = self._tasks.get(run.id)
         if task is not None and not run.ended:
-            task.cancel()
+            if not task.cancelling():  # a second stop must not cut off the first one's closing
+                task.cancel()
             await asyncio.wait([task])
             if not run.ended:  # a task that is stopped before its first step never runs
                 run.end("stopped")

@@ -27,7 +27,7 @@ def running_emulator(**config: Any) -> Iterator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="emulator")
         thread.start()
         try:
-            deadline_s = time.monotonic() + 10
+            deadline_s = time.monotonic() + 30
             while not server.started:
                 if not thread.is_alive() or time.monotonic() > deadline_s:
                     raise RuntimeError("the emulator did not start")

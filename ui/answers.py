@@ -127,10 +127,10 @@ class Answers:
     async def begun(self, search: str | None, session: Session, request: gr.Request) -> Updates:
         """The branch without the answer in the making, once the question is stored."""
         run = self.tab.running(session, request)
-        if run is None or await run.storage_failure() is not None:
-            return {self.page.log: gr.skip()}  # `over` shows it, or the end of the answer says that it is not stored
+        if run is None or await run.storage_failure() is not None or self.tab.running(session, request) is not run:
+            return {self.page.log: gr.skip()}  # `over` shows it, the end of the answer says that it is not stored, or another chat is open
         shown = await self.tab.shown(await self.backend.open(), session, request, live_node=run.node_id, follow=True, search=search)
-        return {self.page.log: gr.skip()} if run.ended else shown
+        return shown if self.tab.running(session, request) is run else {self.page.log: gr.skip()}
 
     async def over(self, search: str | None, session: Session, request: gr.Request) -> Updates:
         """Everything as stored, in place of the live answer."""

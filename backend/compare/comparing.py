@@ -151,11 +151,8 @@ class Comparing:
 
     async def conversations(self, owner: str, comparison: Comparison) -> dict[str, Conversation]:
         """The conversations of the panes that were asked, by id, with the answers in the making."""
-        found: dict[str, Conversation] = {}
-        for pane in comparison.panes:
-            if pane.asked:
-                found[pane.conversation_id] = await self.chat.conversation(owner, pane.conversation_id)
-        return found
+        asked = [pane.conversation_id for pane in comparison.panes if pane.asked]
+        return {each: await self.chat.conversation(owner, each) for each in asked}
 
     async def current(self, owner: str, comparison: Comparison) -> Comparison:
         """With the panes as asked that joined meanwhile: a file is played by the server, not by a page."""

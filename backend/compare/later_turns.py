@@ -19,6 +19,11 @@ Step = Callable[[Sequence[Run]], Awaitable[Sequence[Run]]]
 """Begins the next turn after the runs of the one before; gives its runs."""
 
 
+def watchers(runs: Sequence[Run]) -> dict[str, float]:
+    """The page sessions that watch any of the runs, and since when."""
+    return {session: since_s for run in runs for session, since_s in run.watchers.items()}
+
+
 @dataclass(eq=False)
 class _Panes:
     """Panes that go from turn to turn together. `moved` is set when their next turn begins, or none comes any more."""
@@ -77,7 +82,7 @@ class LaterTurns:
                     if run.state not in goes_on or await run.storage_failure() is not None:
                         return  # a person had enough, or there is no answer to go on from
                 before, panes.runs = panes.runs, await step(panes.runs)
-                for session, since_s in [watcher for run in before for watcher in run.watchers.items()]:
+                for session, since_s in watchers(before).items():
                     for run in panes.runs:
                         self.runs.watch(run, session, since_s)
                 for run in panes.runs:

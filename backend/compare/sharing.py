@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backend.choices import Choices
 from backend.compare.comparing import Comparing
-from backend.compare.later_turns import Step
+from backend.compare.later_turns import Step, watchers
 from backend.compare.records import Comparison, Pane, answers_at, question_at, turn_count
 from backend.compare.runfile import PaneSettings, Part, RunFile, SavedVote, dumps, loads, recording_of_node
 from backend.compare.votes import Contestant, Vote, subject_of
@@ -92,9 +92,9 @@ class Sharing:
                 log.warning("recording left out: %s", error.message)
         return recording_of_node(node, (Message("user", question),), model)
 
-    async def open(self, owner: str, text: str, name: str) -> tuple[Comparison, RunFile]:
-        """A new comparison that plays the file; its first turn is on its way. Raises `BadInput` that names the wrong line,
-        `StorageError` where the disk does not take it."""
+    async def open(self, owner: str, text: str, name: str, session: str) -> tuple[Comparison, RunFile]:
+        """A new comparison that plays the file for the page session that asks; its first turn is on its way. Raises `BadInput` that
+        names the wrong line, `StorageError` where the disk does not take it."""
         file = await asyncio.to_thread(loads, text, name)
         comparison = Comparison(tuple(Pane(Choices.from_stored(pane.model, pane.settings)) for pane in file.panes), preview=file.title)
         folder = self.comparing.folder_of(owner, comparison.id)
@@ -104,13 +104,13 @@ class Sharing:
         panes = tuple(replace(pane, first_turn=first.get(place, 0)) for place, pane in enumerate(comparison.panes))
         comparison = replace(comparison, panes=panes)
         await self.comparing.save(owner, comparison)
-        comparison, runs = await self._turn(owner, comparison, 0, file, paths)
+        comparison, runs = await self._turn(owner, comparison, 0, file, paths, lambda: [session])
         latest = comparison
 
         def step(turn: int) -> Step:
-            async def play(_: Sequence[Run]) -> list[Run]:
+            async def play(before: Sequence[Run]) -> list[Run]:
                 nonlocal latest
-                latest, runs = await self._turn(owner, latest, turn, file, paths)
+                latest, runs = await self._turn(owner, latest, turn, file, paths, lambda: watchers(before))
                 return runs
 
             return play
@@ -120,13 +120,21 @@ class Sharing:
         return comparison, file
 
     async def _turn(
-        self, owner: str, comparison: Comparison, turn: int, file: RunFile, paths: Mapping[tuple[int, int], Path]
+        self,
+        owner: str,
+        comparison: Comparison,
+        turn: int,
+        file: RunFile,
+        paths: Mapping[tuple[int, int], Path],
+        sessions: Callable[[], Iterable[str]],
     ) -> tuple[Comparison, list[Run]]:
         runs = []
         for part in file.parts:
             if part.turn == turn:
                 question = next((m.content for m in reversed(part.recording.header.messages) if m.role == "user"), "-")
                 comparison, run = await self.comparing.play(owner, comparison, part.pane, question, paths[part.turn, part.pane])
+                for session in sessions():  # at once: what follows takes its time, and a run without a page is ended
+                    self.comparing.chat.runs.watch(run, session)
                 runs.append(run)
         for run in runs:
             await run.storage_failure()
@@ -140,9 +148,8 @@ def _keep(folder: Path, parts: Sequence[Part]) -> dict[tuple[int, int], Path]:
         make_folder(folder)
         for part in parts:
             path = paths[part.turn, part.pane] = folder / f"turn-{part.turn + 1}-pane-{part.pane + 1}.jsonl"
-            header = replace(
-                part.recording.header, title=display_name(part.recording.header.model.partition(":")[2]) or part.recording.header.title
-            )
+            header = part.recording.header
+            header = replace(header, title=display_name(header.model.partition(":")[2]) or header.title)
             write_text(path, dump_recording(replace(part.recording, header=header)))
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)

@@ -177,7 +177,8 @@ async def test_a_name_server_that_never_answers_holds_up_nobody(monkeypatch):
     monkeypatch.setattr(addresses, "LOOKUP_LIMIT_S", 0.05)
     try:
         assert all(await asyncio.gather(*(is_private(f"http://slow{n}.example/") for n in range(40))))
-        assert await asyncio.wait_for(asyncio.to_thread(lambda: "read"), 10) == "read"  # files have threads of their own
+        async with asyncio.timeout(10):
+            assert await asyncio.to_thread(lambda: "read") == "read"  # files have threads of their own
     finally:
         over.set()
 

@@ -155,7 +155,8 @@ async def test_the_event_loop_is_free_while_a_file_is_read(given, monkeypatch):
 
     monkeypatch.setattr(attachments, "_read", slow)
     reading = asyncio.create_task(read_attachment(given(b"x"), name="a.txt"))
-    await asyncio.wait_for(entered.wait(), 10)
+    async with asyncio.timeout(30):
+        await entered.wait()
     release.set()
     assert (await reading).text == "text"
 

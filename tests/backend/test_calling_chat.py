@@ -37,7 +37,7 @@ def choices(by="hand", policy="ask", **changes):
 
 
 async def until(run, state):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while run.state != state:
             await run.wait_for_change(run.version, 0.2)
 
@@ -127,6 +127,29 @@ async def test_a_stopped_call_is_answered_later(backend, emulator):
     await until(again, "done")
     assert "seven" in again.answer.text and len(again.steps) == 1
     assert (await chat.conversation(OWNER, run.conversation_id)).nodes[again.node_id].siblings == (run.node_id, again.node_id)
+
+
+async def test_what_is_asked_before_the_last_answer_is_stored_comes_after_it(backend, emulator, monkeypatch):
+    chat, stored = await backend.open(), asyncio.Event()
+    begin = chat.history.begin
+
+    async def late(owner, exchange):
+        await stored.wait()
+        await begin(owner, exchange)
+
+    monkeypatch.setattr(chat.history, "begin", late)
+    run = await chat.send(OWNER, ACCESS, None, "One [[think:2]] [[words:3]]", choices())
+    backend.runs.watch(run, "page")
+    await until(run, "done")
+    asking = asyncio.create_task(chat.send(OWNER, ACCESS, run.conversation_id, "Two [[think:2]] [[words:3]]", choices()))
+    await asyncio.wait([asking], timeout=0.1)  # whoever does not wait has failed by now
+    stored.set()
+    after = await asking
+    backend.runs.watch(after, "page")
+    await until(after, "done")
+    assert [m["role"] for m in bodies(emulator)[-1]["messages"]] == ["user", "assistant", "user"]
+    path = (await chat.conversation(OWNER, run.conversation_id)).path
+    assert [node.role for node in path] == ["user", "assistant"] * 2
 
 
 async def test_a_chat_goes_on_though_a_call_was_never_answered(backend, emulator):

@@ -88,7 +88,8 @@ async def test_an_answer_of_the_http_api_ends_with_an_error_and_its_engine_is_fr
     serving = asyncio.create_task(answer({"type": "http"}, for_ever, sent))
     await until(lambda: any(b"half" in m.get("body", b"") for m in sent.messages) if streamed else bool(provider.requests))
     await ending.begin()
-    await asyncio.wait_for(serving, 20)
+    async with asyncio.timeout(20):
+        await serving
     assert b"being ended" in sent.messages[-1]["body"] and not sent.messages[-1].get("more_body")
     assert (provider.closed, done) == (1, [True])
     assert sent.messages[0]["status"] == (200 if streamed else 503)
@@ -98,7 +99,8 @@ async def test_a_closing_that_hangs_or_fails_does_not_keep_the_others_from_endin
     async def fails() -> None:
         raise ValueError("no")
 
-    await asyncio.wait_for(within(0.01, for_ever(), fails(), asyncio.sleep(0)), 20)
+    async with asyncio.timeout(20):
+        await within(0.01, for_ever(), fails(), asyncio.sleep(0))
     assert "took longer" in caplog.text and "failed" in caplog.text
 
 

@@ -261,7 +261,8 @@ async def test_servers_are_asked_beside_each_other(engines, monkeypatch):
         asked.append(server.name)
         if len(asked) == 3:
             all_asked.set()
-        await asyncio.wait_for(all_asked.wait(), 10)
+        async with asyncio.timeout(10):
+            await all_asked.wait()
         return []
 
     monkeypatch.setattr(built, "list_models", listed)

@@ -82,7 +82,8 @@ async def test_an_end_cuts_the_pause_short_and_mere_text_does_not(clock):
         await clock.pass_s(29)
         assert not pause.done()
         runs[0].end("stopped")
-        await asyncio.wait_for(pause, 5)
+        async with asyncio.timeout(5):
+            await pause
 
 
 async def test_runs_that_had_ended_before_count_as_ended():

@@ -357,7 +357,8 @@ async def test_an_engine_that_does_not_end_holds_up_no_end_of_the_app(scripted, 
     runs = Runs(saved)
     run = runs.start(new_run(), scripted([Started("m"), TextDelta("half"), hold]))
     await until(lambda: run.answer.text == "half")
-    await asyncio.wait_for(runs.aclose(), 20)
+    async with asyncio.timeout(20):
+        await runs.aclose()
     assert saved.states[-1] == ("stopped", "half")
     lets_go.set()
 
@@ -426,7 +427,8 @@ async def test_a_waiter_is_woken_by_news_and_by_the_end(scripted):
     ending = asyncio.create_task(run.wait_for_end(30))
     await asyncio.sleep(0)
     go.set()
-    await asyncio.wait_for(asyncio.gather(waiting, ending), 5)
+    async with asyncio.timeout(5):
+        await asyncio.gather(waiting, ending)
     assert run.ended
     await runs.aclose()
 

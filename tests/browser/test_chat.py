@@ -88,7 +88,7 @@ def test_a_closed_tab_frees_the_service(page, server, emulator):
     ask(other, "closing [[think:30000]] [[rate:50]]")
     expect(other.locator("#thinking-live")).to_contain_text("emulator")
     other.close()
-    for _ in range(100):
+    for _ in range(600):
         if not httpx2.get(f"{emulator}/mock/state").json()["active"]:
             break
         page.wait_for_timeout(50)

@@ -29,7 +29,7 @@ INSTRUCT = "dashscope:qwen3-next-80b-a3b-instruct"
 _numbers = itertools.count(1)
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)

@@ -73,7 +73,7 @@ async def test_a_pane_that_has_ended_stays_when_another_is_added_while_a_third_s
         panes = tab.live.get("panes") or []
         return bool(panes) and panes[1] is not None and panes[1]["state"] == "done"
 
-    await compare.send("stay [[think:30]][[words:40]]", second_ended)
+    await compare.send("stay [[think:100]][[words:40]]", second_ended)
     await compare.add()
     compare.take_one(await anext(aiter(compare.asking.resume(compare.session, compare.request))))
     assert compare.live["panes"][0]["state"] in ("thinking", "answering") and len(compare.live["panes"]) == 1
@@ -97,7 +97,9 @@ async def test_one_pane_is_stopped_and_the_other_goes_on_to_its_end(compare, emu
         return False
 
     stopped: list[bool] = []
-    await compare.send("stop one [[think:3]][[words:80]][[rate:80]]", stop_first)
+    await compare.choose(0, system=SLOW)
+    await compare.choose(1, system="[[think:3]][[words:80]][[rate:80]]")
+    await compare.send("stop one", stop_first)
     assert [pane["state"] for pane in compare.panes] == ["stopped", "done"]
     assert {run["state"] for run in runs(emulator)} == {"disconnected", "done"}
 
@@ -214,7 +216,8 @@ async def test_all_panes_of_a_visitor_count_and_are_refused_together(houses, emu
     await three.send("three [[words:3]]")
     assert all("class='answer'" in three.last(place) for place in range(3))
     await chat.stop()
-    await asyncio.wait_for(writing, 20)
+    async with asyncio.timeout(20):
+        await writing
     await four.send("four [[words:3]]")
     assert all("class='answer'" in four.last(place) for place in range(4))
 
@@ -336,7 +339,7 @@ async def test_a_vote_given_while_answers_stream_gets_their_figures_at_the_end(c
         return False
 
     voted: list[bool] = []
-    await compare.send("early [[think:5]][[words:30]][[rate:100]]", vote)
+    await compare.send("early [[think:5]][[words:30]][[rate:12]]", vote)
     (stored,) = await votes_of(house)
     assert stored.verdict == "1" and stored.contestants[0].figures["answer_tokens"] == 30
 

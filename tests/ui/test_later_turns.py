@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from tests.emulator import bodies, runs
 from tests.ui.compare_tab import Compare
+from tests.ui.tab import until
 from ui.compare.share import Share
 from ui.text import WORDS as W
 
 SLOW = "[[first:0]][[think:20]][[words:2000]][[rate:100]]"
-MODERATE = "[[first:0]][[think:2]][[words:100]][[rate:100]]"  # about a second
 
 
 def subject_answers(compare: Compare) -> list[str]:
@@ -140,7 +141,7 @@ async def test_a_turn_that_is_not_shown_is_not_run_again(compare):
 
 # ---------------------------------------------------------------- at awkward moments
 class Between:
-    """Holds what a pane is asked next between two of its turns: the first one is run again with `system`."""
+    """Holds what a pane is asked next between two of its turns: the first one is run again, and the second is held and gets `system`."""
 
     def __init__(self, compare: Compare) -> None:
         self.compare, self._open, self._reached = compare, asyncio.Event(), asyncio.Event()
@@ -150,7 +151,6 @@ class Between:
         await compare.quick()
         for text in ("one", "two"):
             await compare.send(text)
-        await compare.choose(0, system=system)
         comparing = await compare.core.backend.side_by_side()
         ready = comparing._ready
 
@@ -158,12 +158,15 @@ class Between:
             if sum(message.role == "user" for message in messages) > 1:
                 self._reached.set()
                 await self._open.wait()
+                pane = replace(pane, choices=replace(pane.choices, system=system))
             return await ready(owner, access, messages, pane, **more)
 
         comparing._ready = held
         comparison = compare.session.side_by_side.comparison
-        await comparing.again("local", compare.session.access, comparison, 0, compare.panes[0]["turns"][1]["id"])
-        await self._reached.wait()
+        run = await comparing.again("local", compare.session.access, comparison, 0, compare.panes[0]["turns"][1]["id"])
+        compare.core.backend.runs.watch(run, compare.request.session_hash)  # as the page does: one that nobody watches is ended
+        async with asyncio.timeout(30):
+            await self._reached.wait()
         return self
 
     async def go_on(self) -> None:
@@ -172,7 +175,7 @@ class Between:
         self._open.set()
 
 
-@pytest.mark.parametrize("system", [MODERATE, "[[words:3]]"], ids=["slow", "quick"])
+@pytest.mark.parametrize("system", [SLOW, "[[words:3]]"], ids=["slow", "quick"])
 @pytest.mark.parametrize("how", ["reload", "add"])
 async def test_panes_drawn_between_two_turns_are_right_while_the_next_is_written_and_after_it(compare, house, system, how):
     between = await Between(compare).begin(system)
@@ -182,6 +185,8 @@ async def test_panes_drawn_between_two_turns_are_right_while_the_next_is_written
     async def watch(tab: Compare) -> bool:
         if (tab.live.get("panes") or [None])[0]:
             shown.append(tab.turns(0))
+            if system == SLOW:  # it was seen while it was written
+                await compare.stop()
         return False
 
     async def draw() -> None:
@@ -193,7 +198,22 @@ async def test_panes_drawn_between_two_turns_are_right_while_the_next_is_written
     await drawing
     await tab.follow_to_the_end()
     assert tab.turns(0) == ["user", "assistant"] * 2
-    assert all(turns == ["user", "assistant", "user"] for turns in shown) and (shown or system != MODERATE)
+    assert all(turns == ["user", "assistant", "user"] for turns in shown) and (shown or system != SLOW)
+
+
+@pytest.mark.parametrize("op", ["again", "catch-up"])
+async def test_an_answer_that_a_pane_begins_is_watched_from_its_first_moment(compare, started, op):
+    """A slow page follows it seconds later, and an answer that nobody watches is ended before that."""
+    await compare.quick()
+    await compare.send("one")
+    if op == "catch-up":
+        await compare.add()
+    started.hold()
+    acting = asyncio.create_task(compare.act(op, 2 if op == "catch-up" else 0))
+    await until(lambda: len(started.runs) == 1)
+    assert started.runs[0].watchers == {compare.request.session_hash}
+    started.go_on()
+    await acting
 
 
 async def test_a_comparison_deleted_between_two_turns_leaves_nothing(compare, house):

@@ -112,7 +112,9 @@ async def test_a_tool_is_defined_called_and_answered_by_hand(tools, emulator):
     tools.add(ADD)
     assert [s.tool.name for s in tools.kit.specs] == ["add"] and tools.kit.specs[0].by == "hand" and "Added: add." in tools.note()
     long = json.dumps({"a": 7, "why": "vì sao, 为什么 " * 10}, ensure_ascii=False)
-    await tools.tab.send(f"Cộng đi [[tool]] [[args:{long}]] [[rate:40]] [[think:5]]", on_update=await answering(tools, "result", "bảy, 七"))
+    await tools.tab.send(
+        f"Cộng đi [[tool]] [[args:{long}]] [[rate:40]] [[think:40]]", on_update=await answering(tools, "result", "bảy, 七")
+    )
     assert tools.state() == "done" and "bảy, 七" in tools.tab.last["html"] and "data-state='done'" in tools.tab.last["html"]
     assert bodies(emulator)[0]["tools"][0]["function"]["name"] == "add"
     states = [live["state"] for live in tools.tab.lives]

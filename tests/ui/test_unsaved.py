@@ -64,7 +64,8 @@ async def test_an_answer_that_cannot_be_saved_stays_on_the_page_and_is_shown_as_
     settling = asyncio.create_task(unsaved(tab))
     await asyncio.sleep(0)
     locked()
-    await asyncio.wait_for(settling, 20)
+    async with asyncio.timeout(20):
+        await settling
     assert tab.roles == ["user", "assistant"] and tab.live["state"] == "done" and not tab.live.get("error")
     assert await titles(house) == [f"first {WORDS}"]
 
@@ -84,7 +85,8 @@ async def test_a_reload_still_shows_an_answer_that_is_in_memory_only(house, lock
     after = await house.tab(chat=before.session.conversation_id).load()
     assert "locked" in told(after) and (after.live["blocks"] or after.live["tail"])
     locked()
-    await asyncio.wait_for(unsaved(after), 20)
+    async with asyncio.timeout(20):
+        await unsaved(after)
     assert after.roles == ["user", "assistant"]
 
 
@@ -93,7 +95,8 @@ async def test_a_page_that_moved_on_does_not_wait(house, locked):
     waiting = asyncio.create_task(house.answers.saved("", tab.session, tab.request))
     await asyncio.sleep(0)
     tab.close()
-    await asyncio.wait_for(waiting, 20)
+    async with asyncio.timeout(20):
+        await waiting
     locked()
 
 
@@ -101,7 +104,8 @@ async def test_a_comparison_that_could_not_be_saved_is_saved_later_with_all_its_
     await compare.send(f"both {WORDS}")
     assert "locked" in compare.live["error"] and compare.live["unsaved"]
     locked()
-    compare.take_one(await asyncio.wait_for(compare.asking.saved(compare.session, compare.request), 20))
+    async with asyncio.timeout(20):
+        compare.take_one(await compare.asking.saved(compare.session, compare.request))
     comparing = await house.backend.side_by_side()
     (summary,) = await comparing.summaries("local")
     stored = await comparing.store.load("local", summary.id)
@@ -116,7 +120,8 @@ async def test_what_was_changed_meanwhile_is_what_is_saved(compare, house, locke
     with pytest.raises(StorageError):
         await comparing.save("local", asked.swapped(0, 1))
     locked()
-    await asyncio.wait_for(compare.asking.saved(compare.session, compare.request), 20)
+    async with asyncio.timeout(20):
+        await compare.asking.saved(compare.session, compare.request)
     stored = await comparing.store.load("local", asked.id)
     assert [pane.conversation_id for pane in stored.panes] == [pane.conversation_id for pane in reversed(asked.panes)]
 
@@ -131,7 +136,8 @@ async def test_new_chats_go_on_where_the_history_cannot_be_opened_and_are_stored
     await tab.send(f"first {WORDS}")
     assert "cannot be opened or written" in told(tab) and (tab.live["blocks"] or tab.live["tail"])
     (tmp_path / "way").unlink()
-    await asyncio.wait_for(unsaved(tab), 20)
+    async with asyncio.timeout(20):
+        await unsaved(tab)
     assert tab.roles == ["user", "assistant"] and await titles(house) == [f"first {WORDS}"]
 
 

@@ -142,8 +142,10 @@ class Asking:
                 session.side_by_side.comparison, run = await comparing.catch_up(owner, self.tab.access(session, request), comparison, place)
             case "select":
                 await comparing.select(owner, comparison, place, str(data.get("id")))
-        if run is not None and (failure := await run.storage_failure()) is not None:
-            raise failure
+        if run is not None:
+            self.tab.backend.runs.watch(run, str(request.session_hash))  # before anything is awaited: `resume` may be seconds away
+            if (failure := await run.storage_failure()) is not None:
+                raise failure
         await self.tab.leave_to_live(comparing, session, request)
         if run is not None:  # also one that has ended already: `resume` then shows it and what followed on it
             session.side_by_side.live_nodes |= {run.node_id}

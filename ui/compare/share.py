@@ -61,10 +61,11 @@ class Share:
             text = (await asyncio.to_thread(file.read_bytes)).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError):
             raise BadInput(f"{file.name} is not UTF-8 text.", hint="Choose a run file that was saved here.") from None
-        comparison, opened = await (await self.tab.backend.sharing()).open(self.tab.owner(request), text, file.name)
+        sharing, session_hash = await self.tab.backend.sharing(), str(request.session_hash)
+        comparison, opened = await sharing.open(self.tab.owner(request), text, file.name, session_hash)
         side = session.side_by_side
         side.comparison, side.focus, side.notes[comparison.id] = comparison, None, _opened(opened)
-        self.tab.views.move(str(request.session_hash))
+        self.tab.views.move(session_hash)
         comparing = await self.tab.backend.side_by_side()
         await self.tab.leave_to_live(comparing, session, request)
         return {self.parts.live: {**NOTHING, "left": True}, **await self.tab.bench(session, request)}

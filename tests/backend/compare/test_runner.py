@@ -43,7 +43,7 @@ SHORT = "[[words:5]]"
 HANGS_ONCE = "[[words:20]][[fault:hang-mid@3x1]]"  # its first attempt says three tokens, then nothing
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)
@@ -207,7 +207,7 @@ async def asked(emulator: str) -> Counter[tuple[str, str]]:
 
 
 async def until_record(emulator: str, condition: Callable[[dict], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition(await record(emulator)):
             await asyncio.sleep(0.01)
 

@@ -23,7 +23,8 @@ ASKED = ChatRequest("m", (Message("user", "?"),), GenerationParameters())
 async def outcome(engine):
     job = engine.submit(ASKED)
     while True:
-        item = await asyncio.wait_for(job.outbox.get(), 10)
+        async with asyncio.timeout(30):
+            item = await job.outbox.get()
         if isinstance(item, BackendError | Finished):
             return item
 
@@ -35,7 +36,8 @@ async def test_a_gpu_that_refuses_even_to_free_memory_is_said_each_time_and_nobo
     engine = Engine(lambda name, report: name, lost, lambda error: LocalModelError("The GPU failed."), lost)
     for _ in range(2):
         assert (await outcome(engine)).message == "The GPU failed."
-    await asyncio.wait_for(engine.unload(), 10)
+    async with asyncio.timeout(30):
+        await engine.unload()
     assert engine.held is None
     await engine.aclose()
 

@@ -21,7 +21,7 @@ class Seen:
         return http.get(f"{self.url}/mock/state").json()
 
     def wait(self, ready: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + 30
         while not ready(state := self.state()):
             assert time.monotonic() < deadline_s, state["runs"][-1:]
             time.sleep(0.01)

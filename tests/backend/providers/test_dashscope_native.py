@@ -237,7 +237,7 @@ async def test_leaving_before_the_first_frame_ends_the_connection(loopback):
     stream = DashScopeNativeProvider(loopback.host, KEY, region="beijing").stream(REQUEST)
     assert isinstance(await anext(stream), Started)
     waiting = asyncio.create_task(anext(stream))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await loopback.asked.wait()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -262,7 +262,7 @@ async def test_an_address_that_takes_no_connection_is_given_up(monkeypatch):
                 each.setblocking(False)
                 each.connect_ex(listening.getsockname())
             provider = DashScopeNativeProvider(f"http://127.0.0.1:{listening.getsockname()[1]}", KEY, region="beijing")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 with pytest.raises(Unavailable) as caught:
                     async with aclosing(provider.stream(REQUEST)) as stream:
                         [event async for event in stream]

@@ -169,7 +169,7 @@ def response(status, kind="text/html", body=b"<p>Hello</p>", more=""):
 
 
 async def until(condition):
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < until_s, "it never came true"
         await asyncio.sleep(0.01)
@@ -488,7 +488,7 @@ async def test_a_server_hears_that_a_call_is_given_up(connections, request, way)
     calling.cancel()
     with pytest.raises(asyncio.CancelledError):
         await calling
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while int(await connections.call("me", server.name, "how_many_given_up", {})) == before:
             await asyncio.sleep(0.02)
 
