@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from backend.addresses import is_private, private_address
 from backend.audit import Audit, Audited
 from backend.catalogue import Capabilities, Catalogue
+from backend.daily_limit import DailyLimit
 from backend.display import display_name
 from backend.ending import Ending
 from backend.errors import BackendError, BadInput, ConfigError, UnknownModel
@@ -27,6 +28,7 @@ from backend.settings import Server, Settings
 from backend.shelf import SHIPPED, Shelf
 from backend.snippets import Place
 
+DAILY_ANSWERS_PUBLIC = 1_000  # where the owner has not said otherwise
 MAX_SERVERS = 16  # of one visitor
 
 
@@ -69,12 +71,16 @@ class Engines:
     ending: Ending = field(default_factory=Ending)
     _pool: ProviderPool = field(default_factory=ProviderPool)
     _held: dict[str, Provider] = field(default_factory=dict)  # those of this machine
+    daily: DailyLimit = field(init=False)
     _others: bool = field(init=False)
     _shelf: Shelf = field(init=False)
 
     def __post_init__(self) -> None:
         self._others = self.settings.public
         self._shelf = Shelf(self.settings.data_dir)
+        unless_told = DAILY_ANSWERS_PUBLIC if self.settings.public else None
+        limit = self.settings.daily_answers if self.settings.daily_answers is not None else unless_told
+        self.daily = DailyLimit(limit, self.settings.data_dir)
 
     def serve_others(self) -> None:
         """Called before the first visitor where the page listens to more than this machine: visitors' servers are then called at public
@@ -85,7 +91,15 @@ class Engines:
         """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address),
         `Unavailable` (the app is being ended)."""
         self.ending.check()
-        return self.audit.watch(name, Pipeline(await self.routes(name, access)))
+        admit = self.daily.take if self._is_at_owners_cost(name, access) else None
+        return self.audit.watch(name, Pipeline(await self.routes(name, access), admit=admit))
+
+    def _is_at_owners_cost(self, name: str, access: Access) -> bool:
+        """Whether an answer is asked for with the owner's key or of the owner's server."""
+        engine, _, model = name.partition(":")
+        if engine == "server":
+            return self._servers(access).get(model.partition("/")[0]) in self.settings.all_servers
+        return engine == "dashscope" and access.dashscope_key is None
 
     async def routes(self, name: str, access: Access) -> list[Route]:
         engine, _, model = name.partition(":")
@@ -251,8 +265,8 @@ class Engines:
 
     # ---- this machine
     def machine(self) -> HoldsModels | None:
-        """The engine on this machine, for looking at and unloading; `None` on a public host, where it is everybody's."""
-        return None if self.settings.public else cast("HoldsModels", self._local())
+        """The engine on this machine, for looking at and unloading; `None` where others are served, for whom it is."""
+        return None if self._others else cast("HoldsModels", self._local())
 
     def _local(self) -> Provider:
         if "local" not in self._held:
@@ -263,15 +277,15 @@ class Engines:
 
     def _first_model(self) -> str:
         """`PLAYGROUND_MODEL`, as it is called on this host: visitors of a public one need not know in which folder it lies."""
-        return portable_name(self.settings.model or "") if self.settings.public else self.settings.model or ""
+        return portable_name(self.settings.model or "") if self._others else self.settings.model or ""
 
     def _folder_of(self, model: str) -> str:
         own = self.settings.model or ""
-        return own.partition(":")[2] if self.settings.public and f"local:{model}" == self._first_model() else model
+        return own.partition(":")[2] if self._others and f"local:{model}" == self._first_model() else model
 
     def _owners_models(self) -> frozenset[str] | None:
-        """What visitors of a public host may run here; `None` on a private one: everything."""
-        if not self.settings.public:
+        """What others who are served may run here; `None` where there are none: everything."""
+        if not self._others:
             return None
         engine, _, model = (self.settings.model or "").partition(":")
         return frozenset({"demo", tiny.NAME, model} if engine == "local" else {"demo", tiny.NAME})

@@ -57,16 +57,19 @@ def backoff_s(attempt: int, error: BackendError, jitter: Callable[[], float] = r
 
 
 class Pipeline:
-    """Wraps the routes to one model, tried in order. Region fail-over and retry end with the first delta."""
+    """Wraps the routes to one model, tried in order. Region fail-over and retry end with the first delta. `admit` is asked once for each
+    answer, and raises where there may be none."""
 
     def __init__(
         self,
         routes: Sequence[Route],
         *,
+        admit: Callable[[], Awaitable[None]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._routes = tuple(routes)
+        self._admit = admit
         self._sleep = sleep
         self._clock = clock
         self.region = self._routes[0].region
@@ -79,6 +82,8 @@ class Pipeline:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         check(request, await self.capabilities(request.model), any_turn=True)
+        if self._admit is not None:
+            await self._admit()
         yield Started(model=request.model)
         attempt, place, count, watch, limits = 1, 0, 0, Stopwatch(self._clock), AnswerLimits()
         while True:

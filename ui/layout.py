@@ -180,7 +180,7 @@ def build(
                 )
             with gr.Column(elem_id="panel-connect"):
                 _connect(made)
-                _machine(made, shown=not settings.public)
+                _machine(made, shown=not (settings.public or shared))
     files = made["files"] = gr.HTML(None, html_template="<div></div>", js_on_load=script("files"), elem_id="files")
     made["compare"] = frame.build(picker(choices, model), model, capabilities, trace, files)
     with gr.Column(elem_id="about"):
