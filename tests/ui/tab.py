@@ -69,6 +69,7 @@ class Tab:
         cookies = {COOKIE: house.chat.visitors.signed(visitor)} if visitor else {}
         self.request = SimpleNamespace(session_hash=f"tab{next(_numbers)}", cookies=cookies, query_params=query)
         self.request.request = SimpleNamespace(scope={"client": ("127.0.0.1", 5), "headers": [(b"host", b"127.0.0.1:7860")]})
+        house.backend.runs.arrive(self.request.session_hash)  # as its connection does
         self.values = {component: component.value for component in self.page.panel.components()}
         self.shown: dict[Any, Any] = {}
         self.sent: list[dict[Any, Any]] = []
@@ -160,6 +161,7 @@ class Tab:
 
     def close(self) -> None:
         self.house.chat.gone(self.request)
+        self.house.backend.runs.leave(self.request.session_hash)
 
     async def take(self, source: AsyncGenerator[dict[Any, Any], None], on_update: Any = None) -> Tab:
         """Takes updates to their end; `on_update(tab)` is awaited after each from when the turns show, and ends it early by True."""
