@@ -116,7 +116,7 @@ def _raw_config(name: str, folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise ModelLoadError(f"{name} cannot be looked into ({error.strerror}).", hint="Check the path and its rights.") from error
     if not found:
-        raise ModelLoadError(f"There is no folder {name}.", hint="Check the path, or name a model of the Hugging Face hub.")
+        raise ModelLoadError(f"There is no folder named {name!r}.", hint="Check the path, or name a model of the Hugging Face hub.")
     if (folder / "config.json").is_file():
         return _json(name, folder / "config.json")
     if any(folder.glob("*.gguf")):

@@ -49,7 +49,7 @@ def parse(name: str, *, only: frozenset[str] | None = None) -> Asked:
     try:
         return Asked(name, "folder", str(Path(place).expanduser()), four_bit)
     except RuntimeError as error:
-        raise UnknownModel(f"{place} names the home of a user whom this machine does not know.", hint="Write the whole path.") from error
+        raise UnknownModel(f"{name} names the home of a user whom this machine does not know.", hint="Write the whole path.") from error
 
 
 def _is_folder(place: str) -> bool:

@@ -66,7 +66,7 @@ class Started:
 
         def noted(run, provider, begin):
             self.runs.append(run)
-            return start(run, provider, later(begin))
+            return start(run, provider, lambda: later(begin))
 
         self._house.backend.runs.start = noted
 

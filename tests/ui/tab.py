@@ -47,8 +47,8 @@ def the_page() -> Page:
 class House:
     """A backend with its page's components; `tab()` opens a tab on it, on a public host of a visitor with that token in their cookie."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.backend = Backend(load_settings(**{"demo": False, **settings}))
+    def __init__(self, *, shared: bool = False, **settings: Any) -> None:
+        self.backend = Backend(load_settings(**{"demo": False, **settings}), shared=shared)
 
         self.page = the_page()
         self.chat = ChatTab(self.backend, self.page)

@@ -211,7 +211,7 @@ async def test_an_answer_that_a_pane_begins_is_watched_from_its_first_moment(com
     started.hold()
     acting = asyncio.create_task(compare.act(op, 2 if op == "catch-up" else 0))
     await until(lambda: len(started.runs) == 1)
-    assert started.runs[0].watchers == {compare.request.session_hash}
+    assert set(started.runs[0].watchers) == {compare.request.session_hash}
     started.go_on()
     await acting
 

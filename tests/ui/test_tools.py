@@ -21,7 +21,6 @@ from backend.tools.toolbox import Toolbox
 from backend.types import Tool
 from tests.emulator import bodies
 from tests.ui.tab import INSTRUCT, Tab, until
-from ui.app import launch
 from ui.tools.handlers import ToolPanel
 
 ADD = {
@@ -350,13 +349,11 @@ async def test_a_page_that_listens_to_others_calls_nothing_inside(tools, house, 
         await run({}, ToolContext())
 
 
-@pytest.mark.parametrize(("host", "guarded"), [("0.0.0.0", True), ("192.168.1.2", True), ("127.0.0.1", False)])
-async def test_the_address_that_is_listened_to_decides(house, host, guarded):
-    page = SimpleNamespace(launch=lambda **told: (None, f"http://{told['server_name']}/", None))
-    launch(page, house.backend, host=host, port=None, block=False)
-    tools = Tools(house)
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_page_that_is_shared_with_a_network_starts_no_programs(houses, emulator, shared):
+    tools = Tools(houses(dashscope_base_url=emulator, dashscope_api_key="k", shared=shared))
     await tools.connect("no-such-program-here")
-    assert ("starts no programs" in tools.mcp_note()) is guarded
+    assert ("starts no programs" in tools.mcp_note()) is shared
 
 
 async def test_a_chat_from_a_file_asks_before_it_calls_an_address(tools, house):

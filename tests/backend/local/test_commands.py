@@ -74,7 +74,11 @@ def test_bench_of_random_weights_takes_the_config_and_as_many_layers_as_named(mo
 
 @pytest.mark.parametrize(
     ("model", "said"),
-    [("dashscope:qwen-plus", "no model on this machine"), ("local:/no/such/folder", "/no/such/folder"), ("local:nonsense", "nonsense")],
+    [
+        ("dashscope:qwen-plus", "no model on this machine"),
+        ("local:/no/such/folder", "no folder named 'folder'"),
+        ("local:nonsense", "nonsense"),
+    ],
 )
 def test_bench_of_what_cannot_be_loaded_is_one_sentence(model, said, capsys):
     assert app.main(["bench", "--model", model]) == 1

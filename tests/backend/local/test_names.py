@@ -9,6 +9,7 @@ import pytest
 from backend.errors import BackendError, UnknownModel
 from backend.local.facts import Facts, read_facts, sampling_of
 from backend.local.names import Asked, parse
+from backend.model_names import portable_name
 from backend.providers.local import LocalProvider
 from tests.backend.local.tiny import HYBRID, OPENS, PLAIN
 
@@ -27,7 +28,7 @@ from tests.backend.local.tiny import HYBRID, OPENS, PLAIN
     ],
 )
 def test_names(name, kind, place, four_bit):
-    assert parse(name) == Asked(name, kind, place, four_bit)
+    assert parse(name) == Asked(portable_name(name), kind, place, four_bit)
 
 
 def test_a_folder_that_is_there_goes_before_a_hub_id(tmp_path, monkeypatch):
