@@ -62,7 +62,7 @@ class Started:
 
         async def later(begin):
             await self._let_go.acquire()
-            await begin
+            await begin()
 
         def noted(run, provider, begin):
             self.runs.append(run)

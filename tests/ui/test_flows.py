@@ -217,7 +217,7 @@ async def test_a_value_out_of_range_is_named_and_nothing_is_sent(house, emulator
 
 @pytest.mark.parametrize(
     ("composer", "model", "words"),
-    [(None, THINKING, "empty"), ({"text": "hi"}, ["x"], "not a model's name"), ({}, None, "not a model's name")],
+    [(None, THINKING, "empty"), ({"text": "hi"}, ["x"], "is not a model"), ({}, None, "is not a model")],
 )
 async def test_what_no_page_posts_is_refused_too(house, emulator, composer, model, words):
     tab = house.tab()
