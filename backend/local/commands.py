@@ -72,7 +72,7 @@ def _loaded(name: str) -> LoadedModel:
     engine, _, model = name.partition(":")
     if engine != "local":
         raise BadInput(f"{name} is no model on this machine.", hint="Name one as local:qwen3-next-tiny or local:FOLDER.")
-    return load(parse(model), load_settings().data_dir / "models", allow_fetch=True, report=unheard)
+    return load(parse(model, whole=True), load_settings().data_dir / "models", allow_fetch=True, report=unheard)
 
 
 def _random(options: argparse.Namespace) -> LoadedModel:

@@ -30,13 +30,13 @@ class Asked:
     four_bit: bool = False
 
 
-def parse(name: str, *, only: frozenset[str] | None = None) -> Asked:
-    """Raises `UnknownModel` for what is no name, and for what is not among `only` (the models of a public host's owner): a
+def parse(name: str, *, only: frozenset[str] | None = None, whole: bool = False) -> Asked:
+    """`whole`: only whoever wrote the name sees the sentences, which then show all of it. Raises `UnknownModel` for what is no name, and for what is not among `only` (the models of a public host's owner): a
     visitor could otherwise read the host's folders and fill its disk from the hub."""
     if only is not None and name not in only:
         raise UnknownModel("This host runs only the local models that its owner chose.", hint="Choose one from the list.")
     four_bit = name.endswith(FOUR_BIT)
-    place, name = name.removesuffix(FOUR_BIT), portable_name(name)
+    place, name = name.removesuffix(FOUR_BIT), name if whole else portable_name(name)
     if place == DEMO:
         return Asked(name, "demo", place, four_bit)
     if place == tiny.NAME:

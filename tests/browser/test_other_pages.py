@@ -118,9 +118,9 @@ def port_of(url: str) -> int:
 
 
 def kept(backend: Backend) -> tuple[int, int, int]:
-    """What another page could have changed: the runs, the visitors' tools and servers, the files that were uploaded."""
+    """What another page could have changed: the runs, the servers that were connected, the files that were uploaded."""
     uploads = Path(os.environ["GRADIO_TEMP_DIR"]) if "GRADIO_TEMP_DIR" in os.environ else Path(tempfile.gettempdir()) / "gradio"
-    return len(backend.runs._runs), len(backend.engines._providers), len(list(uploads.rglob("x.txt")))
+    return len(backend.runs._runs), len(backend.engines._pool._entries), len(list(uploads.rglob("x.txt")))
 
 
 def test_a_page_of_another_site_reads_nothing_and_changes_nothing(browser, asked):

@@ -76,7 +76,7 @@ def test_bench_of_random_weights_takes_the_config_and_as_many_layers_as_named(mo
     ("model", "said"),
     [
         ("dashscope:qwen-plus", "no model on this machine"),
-        ("local:/no/such/folder", "no folder named 'folder'"),
+        ("local:/no/such/folder", "no folder named '/no/such/folder'"),
         ("local:nonsense", "nonsense"),
     ],
 )
