@@ -134,7 +134,10 @@ async def answer(request: web.Request) -> web.StreamResponse:
             if "instruct" in body["model"]
             else {"reasoning_content" if start < len(text) // 2 else "content": text[start : start + step]}
         )
-        await response.write(b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n")
+        try:
+            await response.write(b"data: " + json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode() + b"\n\n")
+        except ConnectionError:  # the answer has grown beyond what the page takes
+            return response
         await asyncio.sleep(0.02)
     await response.write(b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
     return response
@@ -165,12 +168,12 @@ class Tab(Visitor):
             "data": values,
             "fn_index": dependency["id"],
             "trigger_id": dependency["targets"][0][0],
-            "session_hash": self._session,
+            "session_hash": self.session,
             "event_data": data,
         }
         async with self._client.post("/gradio_api/queue/join", json=body) as joined:
             event_id = (await joined.json())["event_id"]
-        async with self._client.get("/gradio_api/queue/data", params={"session_hash": self._session}) as stream:
+        async with self._client.get("/gradio_api/queue/data", params={"session_hash": self.session}) as stream:
             async for raw in stream.content:
                 if raw.startswith(b"data:") and b'"process_completed"' in raw:
                     message = json.loads(raw[5:])
@@ -192,7 +195,7 @@ class Tab(Visitor):
 
     async def trace(self, node: str) -> list[str]:
         number = next(n for n, c in self._components.items() if c["props"].get("elem_id") == "chat-log")
-        body = {"data": node, "component_id": number, "fn_name": "trace", "session_hash": self._session}
+        body = {"data": node, "component_id": number, "fn_name": "trace", "session_hash": self.session}
         async with self._client.post("/gradio_api/component_server", json=body) as answer:
             return list(await answer.json())
 
