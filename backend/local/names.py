@@ -31,8 +31,9 @@ class Asked:
 
 
 def parse(name: str, *, only: frozenset[str] | None = None, whole: bool = False) -> Asked:
-    """`whole`: only whoever wrote the name sees the sentences, which then show all of it. Raises `UnknownModel` for what is no name, and for what is not among `only` (the models of a public host's owner): a
-    visitor could otherwise read the host's folders and fill its disk from the hub."""
+    """`whole`: only whoever wrote the name sees the sentences, which then show all of it. Raises `UnknownModel` for what is no name, and
+    for what is not among `only` (the models of a public host's owner): a visitor could otherwise read the host's folders and fill its
+    disk from the hub."""
     if only is not None and name not in only:
         raise UnknownModel("This host runs only the local models that its owner chose.", hint="Choose one from the list.")
     four_bit = name.endswith(FOUR_BIT)
