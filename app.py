@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 END_WITHIN_S = 9.5  # `docker stop` kills after 10
 
@@ -117,25 +118,25 @@ class EndOnSignal:
     longer than `docker stop` waits."""
 
     def __init__(self) -> None:
-        self._asked, self.serving = threading.Event(), False
+        self._asked = self.serving = False  # plain: a lock that a signal finds taken would never be given back
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._take)
 
     def wait(self) -> None:
         """Returns when the first has come."""
-        while not self._asked.wait(0.5):  # without a limit Windows tells of no Ctrl+C
-            pass
+        while not self._asked:
+            time.sleep(0.2)  # in pieces: within one wait Windows tells of no Ctrl+C
         logging.getLogger(__name__).info("ending: answers are stopped and saved; a second signal ends at once")
         timer = threading.Timer(END_WITHIN_S, os._exit, (1,))
         timer.daemon = True
         timer.start()
 
     def _take(self, number: int, frame: object) -> None:
-        if self._asked.is_set():
+        if self._asked:
             os._exit(128 + number)
         if not self.serving:
             sys.exit(0)  # there is nothing to end yet
-        self._asked.set()
+        self._asked = True
 
 
 def mock(options: argparse.Namespace) -> int:

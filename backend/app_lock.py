@@ -4,6 +4,7 @@ system when that is killed."""
 from __future__ import annotations
 
 import logging
+import threading
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,6 +19,7 @@ class AppLock:
         self._path = path
         self._lock: FileLock | None = None
         self._told = False
+        self._taking = threading.Lock()  # asked by several threads at once
         self.by_another = False
 
     @property
@@ -26,6 +28,10 @@ class AppLock:
 
     def take(self) -> bool:
         """Whether this app has it now. May be called again: the other app may have ended."""
+        with self._taking:
+            return self._take()
+
+    def _take(self) -> bool:
         if self.held:
             return True
         self.by_another = False

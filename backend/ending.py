@@ -60,5 +60,5 @@ async def within(limit_s: float, *work: Coroutine[Any, Any, None]) -> None:
         log.warning("at the end: %s took longer than %.1f s", task.get_coro(), limit_s)
         task.cancel()
     for task in done:
-        if (error := task.exception()) is not None:
+        if not task.cancelled() and (error := task.exception()) is not None:
             log.error("at the end: %s failed", task.get_coro(), exc_info=error)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 _POSIX = os.name == "posix"
 _DATABASE = r"history\.db(-wal|-shm|-journal|\.lock|\.damaged-.+)?"
-_OWN_FILES = re.compile(rf"{_DATABASE}|visitor\.key|answers-today\.json")
+_OWN_FILES = re.compile(rf"{_DATABASE}|\.?(visitor\.key|answers-today\.json)(\.part)?")
 _OWN_NAMES = re.compile(rf"{_OWN_FILES.pattern}|recordings|uploads|models")  # what may lie in a data folder that is nothing else
 _OF_A_VISITOR = re.compile(r"[0-9a-f]{32}")  # a folder of the shelf: see shelf.py
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from backend.catalogue import Capabilities
 from backend.provider import ListsModels, ModelList, Provider
 from backend.types import ChatRequest, Event
+
+log = logging.getLogger(__name__)
 
 MAX_PROVIDERS = 128  # visitors' keys come and go on a public host
 
@@ -51,7 +54,7 @@ class ProviderPool:
             entry.uses -= 1
             if not entry.uses and entry in self._evicted:
                 self._evicted.remove(entry)
-                await entry.provider.aclose()
+                await _close(entry)
 
     async def aclose(self) -> None:
         """Closes all, those in use too."""
@@ -59,13 +62,21 @@ class ProviderPool:
         self._entries.clear()
         self._evicted.clear()
         for entry in entries:
-            await entry.provider.aclose()
+            await _close(entry)
 
     async def _evict(self, entry: _Entry) -> None:
         if entry.uses:
             self._evicted.add(entry)
         else:
-            await entry.provider.aclose()
+            await _close(entry)
+
+
+async def _close(entry: _Entry) -> None:
+    """One that does not close well is nobody else's trouble."""
+    try:
+        await entry.provider.aclose()
+    except Exception:
+        log.warning("a provider could not be closed", exc_info=True)
 
 
 class PooledProvider:

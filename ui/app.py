@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from backend import Backend, BackendError, Capabilities, ModelChoice, Slots, check_listening
-from ui import layout, mcp_server, render, theme
+from ui import drawing, layout, mcp_server, render, theme
 from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
@@ -50,10 +50,13 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         tab: ChatTab
 
         async def trace(node: str, request: gr.Request) -> list[str]:
+            whose = drawing.visitor.set(tab.owner(request) if tab.visitors.public else None)
             try:
                 return await tab.trace(str(node), request)
             except BackendError as error:
                 return [render.error_card(error.message, error.hint, (), elem_id=None)]
+            finally:
+                drawing.visitor.reset(whose)
 
         page = layout.build(choices, model, capabilities, trace, backend.settings, shared=backend.shared)
         tab = ChatTab(backend, page)
@@ -68,7 +71,7 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         _bind_background(demo, page, compare)
         mcp_server.offer(backend.asking)
     # no number for each function, as gradio has it: an answer that is followed keeps its place for as long as it is written
-    demo.queue(default_concurrency_limit=None, max_size=MAX_WAITING)
+    demo.queue(default_concurrency_limit=None, max_size=MAX_WAITING, api_open=False)
     return demo
 
 
@@ -233,7 +236,7 @@ def launch(demo: Blocks, backend: Backend, *, host: str, port: int | None, root_
     @asynccontextmanager
     async def before_the_first_request(app: Any) -> AsyncIterator[None]:
         # gradio puts middleware of its own before any that it is given, and answers pages from elsewhere there
-        app.middleware_stack = front(app.middleware_stack, backend, demo.open_pages, listens_at=host)
+        app.middleware_stack = front(app.middleware_stack, backend, demo, listens_at=host)
         backend.serve_here()
         yield
 

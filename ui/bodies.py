@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_BODY_BYTES = 10 * 2**20  # as of the HTTP API: the longest prompt with its files is far smaller
 MAX_DEPTH = 64  # objects and arrays inside one another; parsers and checkers of JSON are recursive
+MAX_VALUES = 100_000  # each becomes an object of its own, a hundred times as large as what was sent; a page sends a few hundred
+MAX_HELD_BYTES = 128 * 2**20  # of all bodies that are being read
+TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES >> 20} MB."
 UPLOAD_PATH = "/gradio_api/upload"
-_PIECE_BYTES = 16_384  # looked at in one go: a few milliseconds at the worst
+_PIECE_BYTES = 4_096  # looked at in one go: four milliseconds at the worst
 _ESCAPED = re.compile(rb"\\.", re.DOTALL)
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 
 
-class JsonDepth:
-    """How deep the JSON goes that is fed to it, piece by piece; text in quotes does not count. Knows no other rule of JSON."""
+class JsonShape:
+    """How deep the JSON goes that is fed to it piece by piece, and of how many values it is; what is in quotes does not count. Knows no
+    other rule of JSON."""
 
     def __init__(self) -> None:
-        self.deepest = 0
+        self.deepest = self.values = 0
         self._depth = 0
         self._quoted = False
         self._rest = b""  # a backslash whose letter is still to come
@@ -30,46 +35,88 @@ class JsonDepth:
         self._rest = b"\\" if piece.endswith(b"\\") else b""
         for place, part in enumerate(piece.translate(None, _NOT_STRUCTURE).split(b'"')):
             self._quoted ^= place > 0
-            if not self._quoted:
+            if part and not self._quoted:
                 self._count(part)
 
-    def _count(self, brackets: bytes) -> None:
-        for bracket in brackets:
-            self._depth += 1 if bracket in b"[{" else -1
-            self.deepest = max(self.deepest, self._depth)
+    def _count(self, signs: bytes) -> None:
+        for sign in signs:
+            if sign == b","[0]:
+                self.values += 1
+            elif sign in b"[{":
+                self.values += 1
+                self._depth += 1
+                self.deepest = max(self.deepest, self._depth)
+            else:
+                self._depth -= 1
+
+    def refusal(self) -> str | None:
+        """Why it is too much, as a sentence."""
+        if self.deepest > MAX_DEPTH:
+            return f"The body is nested more than {MAX_DEPTH} levels deep."
+        if self.values > MAX_VALUES:
+            return f"The body holds more than {MAX_VALUES:,} values."
+        return None
 
 
 class BoundedBodies:
-    """ASGI middleware before the page: refuses bodies that are too large, too deep or no JSON. Uploads have a middleware of their own."""
+    """ASGI middleware before the page: refuses bodies that are too large, too deep, of too many values or no JSON. `admit` is asked
+    about the page (gradio's session) that a body names, if it does, and says why its visitor may have no such page. Uploads have a
+    middleware of their own."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, *, admit: Callable[[Any, str | None], str | None] = lambda scope, session: None) -> None:
+        self._app, self._admit = app, admit
+        self._held_bytes = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] not in _WITH_BODY or scope["path"].endswith(UPLOAD_PATH):
             return await self._app(scope, receive, send)
-        headers = dict(scope["headers"])
-        if _declared(headers) > MAX_BODY_BYTES:
-            return await refuse(send, 413, f"The body is larger than {MAX_BODY_BYTES >> 20} MB.")
-        body, depth = bytearray(), JsonDepth()
-        while True:
+        if _declared(dict(scope["headers"])) > MAX_BODY_BYTES:
+            return await refuse(send, 413, TOO_LARGE)
+        body = bytearray()
+        try:
+            refused = await self._read(scope, receive, body)
+            if refused is not None:
+                return await refuse(send, *refused) if refused[0] else None
+            await self._app(scope, _again(bytes(body), receive), send)
+        finally:
+            self._held_bytes -= len(body)
+
+    async def _read(self, scope: Any, receive: Any, body: bytearray) -> tuple[int, str] | None:
+        """Reads the body; why it is refused, with a status of 0 where the caller is gone."""
+        shape, more = JsonShape(), True
+        while more:
             message = await receive()
             if message["type"] != "http.request":
-                return None  # the caller is gone
-            piece = message.get("body", b"")
+                return 0, "The caller is gone."
+            piece, more = message.get("body", b""), message.get("more_body", False)
             if len(body) + len(piece) > MAX_BODY_BYTES:
-                return await refuse(send, 413, f"The body is larger than {MAX_BODY_BYTES >> 20} MB.")
+                return 413, TOO_LARGE
+            if self._held_bytes + len(piece) > MAX_HELD_BYTES:
+                return 503, "Too much is being sent to this host at once. Try again in a moment."
             body += piece
+            self._held_bytes += len(piece)
             for start in range(0, len(piece), _PIECE_BYTES):
-                depth.feed(piece[start : start + _PIECE_BYTES])
-                if depth.deepest > MAX_DEPTH:
-                    return await refuse(send, 413, f"The body is nested more than {MAX_DEPTH} levels deep.")
-            if not message.get("more_body"):
-                break
-        kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+                shape.feed(piece[start : start + _PIECE_BYTES])
+                if (why := shape.refusal()) is not None:
+                    return 413, why
+                if start:
+                    await asyncio.sleep(0)  # others have a turn
+        kind = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()
         if body and kind != b"application/json":  # a page elsewhere may send any other kind without asking first
-            return await refuse(send, 415, "The body must be sent as application/json.")
-        await self._app(scope, _again(bytes(body), receive), send)
+            return 415, "The body must be sent as application/json."
+        session = await asyncio.to_thread(_session_in, bytes(body)) if len(body) > _PIECE_BYTES else _session_in(bytes(body))
+        why = self._admit(scope, session)
+        return None if why is None else (503, why)
+
+
+def _session_in(body: bytes) -> str | None:
+    """The page that a body names; gradio keeps state for whatever it is."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):  # no JSON: gradio says so
+        return None
+    session = found.get("session_hash") if isinstance(found, dict) else None
+    return None if session is None else str(session)
 
 
 def _declared(headers: Mapping[bytes, bytes]) -> int:

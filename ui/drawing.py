@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from ui import markdown
 from ui.compare.difference import Difference, not_compared
@@ -36,6 +37,7 @@ VIEW_S = 6.0  # for all texts of one view together, enough for a chat of a thous
 WAIT_S = 5.0  # for a worker, while others' texts are drawn
 MAX_KEPT_BYTES = 32_000_000
 MAX_DRAFTS = 256
+MAX_VIEWS_PER_VISITOR = 2  # at once; there are as many workers
 MAX_THREADS = 64  # they wait for a worker nearly all the time
 SWITCH_S = 0.001  # after which the interpreter goes on to the next thread: the event loop asks for it many times in one request
 PIECE_CHARS = 2_000  # of HTML; each costs time of its own on its way to the page
@@ -80,6 +82,8 @@ class View:
 
 workers = Workers()
 kept = Kept()
+visitor: contextvars.ContextVar[str | None] = contextvars.ContextVar("visitor", default=None)  # whose event it is, on a public host
+_turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 _view: contextvars.ContextVar[View | None] = contextvars.ContextVar("view", default=None)
 _drafts: OrderedDict[bytes, Future[str]] = OrderedDict()
 _threads = ThreadPoolExecutor(MAX_THREADS, "drawing", initializer=partial(sys.setswitchinterval, SWITCH_S))
@@ -149,8 +153,14 @@ def difference(left: str, right: str) -> Difference:
 
 
 async def in_thread(build: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Builds a view beside the event loop, within `VIEW_S` of the workers' time for all its texts together."""
-    return await asyncio.wrap_future(_submit(build, *args, **kwargs))
+    """Builds a view beside the event loop, within `VIEW_S` of the workers' time for all its texts together. A visitor's views that are
+    more than `MAX_VIEWS_PER_VISITOR` wait for their own, and not others' for them."""
+    who = visitor.get()
+    if who is None:
+        return await asyncio.wrap_future(_submit(build, *args, **kwargs))
+    turns = _turns.setdefault(who, asyncio.Semaphore(MAX_VIEWS_PER_VISITOR))  # kept as long as somebody holds or awaits it
+    async with turns:
+        return await asyncio.wrap_future(_submit(build, *args, **kwargs))
 
 
 def close() -> None:

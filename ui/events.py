@@ -7,14 +7,17 @@ raises: anybody could fill the log by sending what no page sends.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
 
 from backend import UNKNOWN_VISITOR, BackendError, Slots
+from ui import drawing
 from ui.text import WORDS as W
 from ui.visitor import Visitors
 
@@ -77,25 +80,26 @@ class Blocks(gr.Blocks):
     slots: Slots
     open_pages: OpenPages
 
-    def queue(self, *args: Any, **given: Any) -> Blocks:
-        super().queue(*args, **given)
-        push = self._queue.push
-
-        async def bounded_push(body: Any, request: Any, username: Any) -> Any:
-            """Before gradio makes room for a page that it does not know."""
-            if self.visitors.public:
-                visitor = self.visitors.owner_of(request.scope) or UNKNOWN_VISITOR
-                if not self.open_pages.admit(str(body.session_hash), visitor, self.visitors.address(request)):
-                    return False, f"{W.too_many_pages} {W.too_many_events_hint}", "queue_full"
-            return await push(body=body, request=request, username=username)
-
-        self._queue.push = bounded_push
-        return self
+    def admit(self, scope: Any, session: str | None) -> str | None:
+        """Why a request that names this page is refused, before gradio makes room for one that it does not know."""
+        if session is None and "/gradio_api/call/" in scope["path"]:
+            session = secrets.token_hex(8)  # gradio gives each of these a page of its own
+        if session is None or not self.visitors.public:
+            return None
+        visitor = self.visitors.owner_of(scope)
+        if visitor is None and scope["path"].rstrip("/").endswith("/component_server"):
+            return W.no_cookie
+        if self.open_pages.admit(session, visitor or UNKNOWN_VISITOR, self.visitors.address(Request(scope))):
+            return None
+        return f"{W.too_many_pages} {W.too_many_events_hint}"
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **given: Any) -> dict[str, Any]:
+        request = given.get("request")
+        public = self.visitors.public and isinstance(request, gr.Request)
+        whose = drawing.visitor.set(self.visitors.owner(request) if public else None)
         try:
             # an event that streams comes here again for every value: one that has begun goes on
-            with self.slots.held(self._limits(given.get("request")), refuse=given.get("iterator") is None):
+            with self.slots.held(self._limits(request) if public else {}, refuse=given.get("iterator") is None):
                 return await super().process_api(block_fn, inputs, *args, **given)
         except gr.Error as error:  # a sentence for the visitor
             error.print_exception = False
@@ -106,10 +110,10 @@ class Blocks(gr.Blocks):
             name = getattr(block_fn, "name", block_fn)
             log.warning("%s could not be done: %s: %s", name, type(error).__name__, " ".join(str(error)[:200].split()))
             raise gr.Error(W.went_wrong, print_exception=False) from error
+        finally:
+            drawing.visitor.reset(whose)
 
     def _limits(self, request: Any) -> dict[Any, int]:
-        if not self.visitors.public or not isinstance(request, gr.Request):
-            return {}
         owner, address = self.visitors.owner(request), self.visitors.address(request.request)
         return {("visitor", owner): MAX_EVENTS_PER_VISITOR, ("address", address): MAX_EVENTS_PER_ADDRESS}
 

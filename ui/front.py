@@ -11,18 +11,20 @@ from starlette.types import ASGIApp
 from backend import HTTP_PATHS, Backend
 from ui.beside import BesideThePage
 from ui.bodies import BoundedBodies, refuse
-from ui.events import OpenPages
+from ui.events import Blocks
 from ui.uploads import BoundedUploads, UploadedFiles
 from ui.visitor import PageHeaders, Visitors
 
 log = logging.getLogger(__name__)
 
 
-def front(page: ASGIApp, backend: Backend, pages: OpenPages, *, listens_at: str) -> ASGIApp:
-    """`page` with all that stands before it."""
+def front(page: ASGIApp, backend: Backend, blocks: Blocks, *, listens_at: str) -> ASGIApp:
+    """`page`, which serves `blocks`, with all that stands before it."""
     visitors, files = Visitors.of(backend), UploadedFiles(bounded=backend.settings.public)
-    bounded = BoundedUploads(BoundedBodies(page), files=files, owner_of=visitors.owner_of)
-    headers = PageHeaders(bounded, visitors=visitors, on_page=backend.runs.expect, sessions=(backend.runs, pages), owners=(files,))
+    bounded = BoundedUploads(BoundedBodies(page, admit=blocks.admit), files=files, owner_of=visitors.owner_of)
+    headers = PageHeaders(
+        bounded, visitors=visitors, on_page=backend.runs.expect, sessions=(backend.runs, blocks.open_pages), owners=(files,)
+    )
     beside = BesideThePage(headers, app_beside=backend.http_api(), paths=HTTP_PATHS)
     return OneLine(backend.own_pages_only(beside, listens_at=listens_at))
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from typing import Any, Protocol
 
 import gradio as gr
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 from backend import UNKNOWN_VISITOR, Access, Backend, Comparison, PromptSet, client_address, is_from_here
 from ui.bodies import refuse
@@ -69,7 +69,7 @@ class Visitors:
 
     def owner(self, request: gr.Request) -> str:
         """Whose chats a request of the page may see."""
-        return self.known(request.cookies.get(COOKIE, "")) or f"{UNKNOWN_VISITOR}{request.session_hash}"
+        return self.known(request.cookies.get(COOKIE, "")) or f"{UNKNOWN_VISITOR}{getattr(request, 'session_hash', '')}"
 
     def known(self, cookie: str) -> str | None:
         """The owner behind a cookie's value; `None` for a visitor of a public host whom it does not know."""
@@ -223,8 +223,4 @@ def _there(told: Sequence[Presence], who: str) -> Iterator[None]:
 def cookie_in(scope: Any) -> str:
     """The visitor's cookie as it was sent, empty where there is none."""
     raw = dict(scope["headers"]).get(b"cookie", b"").decode("latin-1")
-    try:
-        morsel = SimpleCookie(raw).get(COOKIE)
-    except CookieError:
-        return ""
-    return morsel.value if morsel is not None else ""
+    return cookie_parser(raw).get(COOKIE, "")  # as handlers read it, whatever cookies of others stand beside it

@@ -87,9 +87,10 @@ class _Worker:
             told = None
             self.process.kill()
             self.process.wait()
-        timer.cancel()
-        with lock:
-            over = True
+        finally:
+            timer.cancel()
+            with lock:
+                over = True
         return told
 
     def end(self) -> None:

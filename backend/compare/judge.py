@@ -149,10 +149,11 @@ class ModelJudge:
         """Ends the one at work and begins. Raises what is wrong with the judge before that."""
         async with self._changing[owner]:
             await self.chat.prepare(access, owner, [Message("user", "test")], choices, counted=False)
-            await self.stop(owner)
-            at_work = [state for state in self._states.values() if not state.over and state.address == access.address]
+            others = [state for other, state in self._states.items() if other != owner and not state.over]
+            at_work = [state for state in others if state.address == access.address]
             if access.address and len(at_work) >= MAX_JUDGES_PER_ADDRESS:
                 raise BadInput("Too many answers are being judged for your network at once.", hint="Wait for one judge to end.")
+            await self.stop(owner)
             state = self._states[owner] = Judging(len(pairs), choices.model, address=access.address)
             self._tasks[owner] = asyncio.create_task(self._run(owner, access, choices, rubric, pairs, state), name="judge")
             return state
@@ -199,7 +200,9 @@ class ModelJudge:
         told = reason if agree(straight, turned) else f"The order changed the verdict. {reason}".strip()
         vote = Vote(subject, pair.question, verdict, pair.contestants, judge=choices.model, tag=pair.tag, blind=True, reason=told)
         await until_written(
-            partial(self.votes.put, owner, vote), lambda error: log.warning("a verdict waits to be saved: %s", error.message)
+            partial(self.votes.put, owner, vote),
+            lambda error: log.warning("a verdict waits to be saved: %s", error.message),
+            self.sleep,
         )
 
     async def _ask(self, owner: str, access: Access, choices: Choices, text: str) -> str:

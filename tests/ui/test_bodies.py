@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from ui.bodies import MAX_BODY_BYTES, MAX_DEPTH, BoundedBodies, JsonDepth
+from ui.bodies import MAX_BODY_BYTES, MAX_DEPTH, MAX_HELD_BYTES, MAX_VALUES, BoundedBodies, JsonShape
 
 
 class Sent:
@@ -97,7 +97,7 @@ async def test_too_deep_is_seen_before_the_rest_has_come():
 )  # fmt: skip
 @pytest.mark.parametrize("piece", [1, 2, 3, 1000])
 def test_depth_counts_what_is_not_in_quotes_however_it_is_cut(text, deepest, piece):
-    depth = JsonDepth()
+    depth = JsonShape()
     for start in range(0, len(text), piece):
         depth.feed(text[start : start + piece])
     assert depth.deepest == deepest
@@ -118,7 +118,7 @@ def test_depth_of_random_json_is_that_of_its_values():
         return 0 if inner is None else 1 + max(map(deep, inner), default=0)
 
     for _ in range(300):
-        made, depth = value(6), JsonDepth()
+        made, depth = value(6), JsonShape()
         text = json.dumps(made, ensure_ascii=draw.random() < 0.5).encode()
         cut = draw.randrange(len(text) + 1)
         depth.feed(text[:cut]), depth.feed(text[cut:])
@@ -152,3 +152,66 @@ async def test_other_requests_are_not_looked_at(method, path):
     sent = Sent(b"x", b"y", kind="text/plain", method=method, path=path)
     await BoundedBodies(app)(sent.scope, sent.receive, sent.send)
     assert sent.answer[0]["status"] == 200
+
+
+# ---- how many values
+@pytest.mark.parametrize(
+    ("body", "values"),
+    [(b"", 0), (b"[]", 1), (b"[1,2,3]", 3), (b'{"a":1,"b":[2]}', 3), (b'",,,,"', 0), (b'["a,b","c\\",d"]', 2), (b"[],[],[]", 5)],
+)
+@pytest.mark.parametrize("piece", [1, 3, 1000])
+def test_values_are_counted_by_what_stands_between_and_around_them(body, values, piece):
+    shape = JsonShape()
+    for start in range(0, len(body), piece):
+        shape.feed(body[start : start + piece])
+    assert shape.values == values
+
+
+@pytest.mark.parametrize(("values", "status"), [(MAX_VALUES, 200), (MAX_VALUES + 1, 413)])
+async def test_as_many_values_as_may_be_and_not_one_more(values, status):
+    sent = Sent(b"[" + b",".join([b"1"] * values) + b"]")
+    assert await sent.status() == status
+    assert status == 200 or sent.got is None
+
+
+async def test_many_large_bodies_at_once_are_bounded_and_given_back(monkeypatch):
+    monkeypatch.setattr("ui.bodies.MAX_HELD_BYTES", 100)
+    held = []
+
+    async def app(scope, receive, send) -> None:
+        held.append((await receive())["body"])
+        if len(held) == 1:  # while the first is at work, another one comes
+            second = Sent(b" " * 41)
+            await bounded(second.scope, second.receive, second.send)
+            assert second.answer[0]["status"] == 503
+            third = Sent(b" " * 40)
+            await bounded(third.scope, third.receive, third.send)
+            assert third.answer[0]["status"] == 200
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    bounded = BoundedBodies(app)
+    first = Sent(b" " * 60)
+    await bounded(first.scope, first.receive, first.send)
+    assert first.answer[0]["status"] == 200 and bounded._held_bytes == 0
+    assert MAX_HELD_BYTES >= 10 * MAX_BODY_BYTES
+
+
+# ---- the page that it names
+@pytest.mark.parametrize(
+    ("body", "session"),
+    [
+        (b'{"session_hash":"abc","data":[]}', "abc"), (b'{"session\\u005fhash":"abc"}', "abc"), (b'{"session_hash":"a","session_hash":"b"}', "b"),
+        (b'{"data":["\\"session_hash\\":\\"decoy\\""],"session_hash":"real"}', "real"), (b'{"session_hash":5}', "5"), (b"{}", None), (b"[1]", None),
+        (b"no json", None), (b'{"session_hash":null}', None), (b'{"data":"' + b"x" * 9000 + b'","session_hash":"far"}', "far"),
+    ],
+)  # fmt: skip
+async def test_the_page_that_a_body_names_is_asked_about_before_gradio_sees_it(body, session):
+    asked = []
+
+    def admit(scope, named):
+        asked.append(named)
+        return "Too many."
+
+    sent = Sent(body)
+    await BoundedBodies(sent.app, admit=admit)(sent.scope, sent.receive, sent.send)
+    assert asked == [session] and sent.answer[0]["status"] == 503 and sent.got is None

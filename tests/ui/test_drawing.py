@@ -397,3 +397,28 @@ async def test_no_handler_of_the_panes_waits_for_a_text_on_the_event_loop(house,
     assert len(watched.texts) == before + 1
     assert "figures" in await compare.judging.look(event(view="table"), compare.session, compare.request)
     assert "<html" in (await Share(compare.core).page(compare.session, compare.request))[compare.parts.files]["text"]
+
+
+async def test_a_visitor_has_so_many_views_drawn_at_once_and_others_do_not_wait_for_them():
+    """Though there are only so many threads: 64 hostile chats of one visitor kept others waiting for seconds."""
+    go_on, drawn = threading.Event(), []
+
+    def build() -> None:
+        drawn.append(True)
+        go_on.wait(30)
+
+    drawing.visitor.set("flood")
+    flood = [asyncio.create_task(in_thread(build)) for _ in range(2 * drawing.MAX_THREADS)]
+    await until(lambda: len(drawn) == drawing.MAX_VIEWS_PER_VISITOR)
+    for whose in ("other", None):
+        drawing.visitor.set(whose)
+        async with asyncio.timeout(30):
+            assert await in_thread(lambda: "at once") == "at once"
+    assert len(drawn) == drawing.MAX_VIEWS_PER_VISITOR
+    for task in flood[: drawing.MAX_THREADS]:
+        task.cancel()
+    go_on.set()
+    await asyncio.gather(*flood, return_exceptions=True)
+    assert len(drawn) >= drawing.MAX_THREADS  # turns were given back, also by those who gave up waiting
+    flood.clear()
+    assert "flood" not in drawing._turns

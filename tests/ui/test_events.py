@@ -211,3 +211,30 @@ def test_a_heartbeat_of_nobody_leaves_nothing():
     pages = OpenPages(Clock())
     pages.arrive("x"), pages.leave("x")
     assert not pages._open
+
+
+def test_every_request_that_names_a_page_counts_it_whatever_its_path():
+    house = House(lambda value: value)
+    house.demo.open_pages = OpenPages(Clock())
+    known = f"{COOKIE}={house.demo.visitors.signed('a' * 43)}".encode()
+
+    def admit(path: str, session: str | None, cookie: bytes = known) -> str | None:
+        scope = {"type": "http", "path": path, "client": ("203.0.113.5", 1), "headers": [(b"cookie", cookie)]}
+        return house.demo.admit(scope, session)
+
+    for n in range(MAX_PAGES_PER_VISITOR - 1):
+        assert admit("/gradio_api/queue/join", f"p{n}") is None
+    assert admit("/gradio_api/call/x", None) is None  # gradio would give it a page of its own
+    for path in ("/gradio_api/queue/join", "/gradio_api/component_server", "/gradio_api/run/x", "/gradio_api/call/x", "/gradio_api/cancel"):
+        assert "too many pages" in (admit(path, "one more") or "")
+    assert "too many pages" in (admit("/gradio_api/call/x", None) or "")
+    assert admit("/gradio_api/queue/join", "p0") is None and admit("/gradio_api/mcp/", None) is None
+
+
+def test_a_server_function_is_for_browsers_that_keep_the_cookie():
+    house = House(lambda value: value)
+    house.demo.open_pages = OpenPages(Clock())
+    scope = {"type": "http", "path": "/gradio_api/component_server/", "client": ("203.0.113.5", 1), "headers": []}
+    assert "cookie" in (house.demo.admit(scope, "p") or "")
+    house.demo.visitors = Visitors(b"k" * 32, public=False)
+    assert house.demo.admit(scope, "p") is None

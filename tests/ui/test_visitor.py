@@ -180,7 +180,19 @@ async def test_a_cookie_of_before_or_of_another_key_is_signed_anew_and_leads_to_
 async def test_a_cookie_that_is_none_of_ours_is_replaced(value):
     page = Page(public=True)
     (cookie,) = cookies((await page.get(cookie=f"{COOKIE}={value}"))[1])
-    assert value == "" or f"{COOKIE}={value}" not in cookie
+    fresh = re.match(rf"{COOKIE}=([^;]*);", cookie)[1]
+    assert page.visitors.known(fresh) and fresh.partition(".")[0] != value
+
+
+@pytest.mark.parametrize("beside", ['x={"a":1}; ', "x=é; ", "a b=1; ", "=; ", "x; ", 'x="a;b"; ', "__Host-x=1; "])
+async def test_cookies_of_others_beside_it_do_not_hide_it(beside):
+    """As of another app behind the same proxy."""
+    page = Page(public=True)
+    sent = f"{beside}{COOKIE}={page.visitors.signed(TOKEN)}"
+    _, headers = await page.get(cookie=sent)
+    assert cookies(headers) == [] and page.seen == [f"visitor:{TOKEN}"]
+    await page.get("/gradio_api/heartbeat/h", cookie=sent)
+    assert page.owners.told == [f"+visitor:{TOKEN}", f"-visitor:{TOKEN}"]
 
 
 async def test_two_visitors_get_two_tokens():

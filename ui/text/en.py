@@ -233,6 +233,7 @@ class English(CompareEnglish, ToolsEnglish):
     damaged_database = "The history file was damaged and has been set aside as {name}. A new one was begun."
     went_wrong = "This could not be done. Reload the page and try again."
     too_many_events = "Too much is going on here for you at once."
+    no_cookie = "This host answers only browsers that keep its cookie. Reload the page."
     too_many_pages = "You have too many pages open here."
     too_many_events_hint = "Close one of your pages, or wait a moment."
     shared_with_network = "Everybody on this network can use and read this page."
