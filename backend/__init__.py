@@ -61,7 +61,7 @@ from backend.tools.desk import Decision
 from backend.tools.kit import ToolKit, ToolSpec, kit_from
 from backend.turns import node_of
 from backend.types import AnswerFormat, ChatRequest, GenerationParameters, Message, Timing, Usage
-from backend.uploads import Uploads
+from backend.upload_folder import Uploads
 from backend.warmup import warm_up
 
 __all__ = [

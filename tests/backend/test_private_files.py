@@ -17,7 +17,7 @@ from backend.history import History
 from backend.private_files import protect_data_folder
 from backend.settings import load_settings
 from backend.shelf import SHIPPED, Shelf
-from backend.uploads import Uploads
+from backend.upload_folder import Uploads
 from tests.backend.history.built import BuiltHistory
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")

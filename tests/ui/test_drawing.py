@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import html
 import json
 import os
@@ -421,4 +422,6 @@ async def test_a_visitor_has_so_many_views_drawn_at_once_and_others_do_not_wait_
     await asyncio.gather(*flood, return_exceptions=True)
     assert len(drawn) >= drawing.MAX_THREADS  # turns were given back, also by those who gave up waiting
     flood.clear()
+    del task
+    gc.collect()
     assert "flood" not in drawing._turns
