@@ -45,6 +45,7 @@ from backend.display import display_name
 from backend.engines import Access, ModelChoice
 from backend.errors import BackendError, BadInput, ConfigError, StorageError
 from backend.history import Conversation, ConversationSummary, Node
+from backend.json_shape import JsonShape
 from backend.lanes import Lanes
 from backend.model_names import portable_name
 from backend.provider import ListedModel
@@ -109,6 +110,7 @@ __all__ = [
     "Estimate",
     "Figure",
     "GenerationParameters",
+    "JsonShape",
     "Judged",
     "Lanes",
     "ListedModel",

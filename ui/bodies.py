@@ -4,58 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from backend import JsonShape
+
 MAX_BODY_BYTES = 10 * 2**20  # as of the HTTP API: the longest prompt with its files is far smaller
-MAX_DEPTH = 64  # objects and arrays inside one another; parsers and checkers of JSON are recursive
-MAX_VALUES = 100_000  # each becomes an object of its own, a hundred times as large as what was sent; a page sends a few hundred
+MAX_VALUES = 20_000  # each becomes an object of its own, and one that is wrong a sentence; a page sends a few hundred
 MAX_HELD_BYTES = 128 * 2**20  # of all bodies that are being read
 TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES >> 20} MB."
 UPLOAD_PATH = "/gradio_api/upload"
 _PIECE_BYTES = 4_096  # looked at in one go: four milliseconds at the worst
-_ESCAPED = re.compile(rb"\\.", re.DOTALL)
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{},'))
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
-
-
-class JsonShape:
-    """How deep the JSON goes that is fed to it piece by piece, and of how many values it is; what is in quotes does not count. Knows no
-    other rule of JSON."""
-
-    def __init__(self) -> None:
-        self.deepest = self.values = 0
-        self._depth = 0
-        self._quoted = False
-        self._rest = b""  # a backslash whose letter is still to come
-
-    def feed(self, piece: bytes) -> None:
-        piece = _ESCAPED.sub(b"", self._rest + piece)
-        self._rest = b"\\" if piece.endswith(b"\\") else b""
-        for place, part in enumerate(piece.translate(None, _NOT_STRUCTURE).split(b'"')):
-            self._quoted ^= place > 0
-            if part and not self._quoted:
-                self._count(part)
-
-    def _count(self, signs: bytes) -> None:
-        for sign in signs:
-            if sign == b","[0]:
-                self.values += 1
-            elif sign in b"[{":
-                self.values += 1
-                self._depth += 1
-                self.deepest = max(self.deepest, self._depth)
-            else:
-                self._depth -= 1
-
-    def refusal(self) -> str | None:
-        """Why it is too much, as a sentence."""
-        if self.deepest > MAX_DEPTH:
-            return f"The body is nested more than {MAX_DEPTH} levels deep."
-        if self.values > MAX_VALUES:
-            return f"The body holds more than {MAX_VALUES:,} values."
-        return None
 
 
 class BoundedBodies:
@@ -83,7 +43,7 @@ class BoundedBodies:
 
     async def _read(self, scope: Any, receive: Any, body: bytearray) -> tuple[int, str] | None:
         """Reads the body; why it is refused, with a status of 0 where the caller is gone."""
-        shape, more = JsonShape(), True
+        shape, more = JsonShape(max_values=MAX_VALUES), True
         while more:
             message = await receive()
             if message["type"] != "http.request":
@@ -98,7 +58,7 @@ class BoundedBodies:
             for start in range(0, len(piece), _PIECE_BYTES):
                 shape.feed(piece[start : start + _PIECE_BYTES])
                 if (why := shape.refusal()) is not None:
-                    return 413, why
+                    return 413, f"The body {why}."
                 if start:
                     await asyncio.sleep(0)  # others have a turn
         kind = dict(scope["headers"]).get(b"content-type", b"").split(b";")[0].strip().lower()

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 
 from pydantic import SecretStr
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from backend.api.errors import ApiError
@@ -46,7 +47,8 @@ def client_address(scope: Scope, headers: Mapping[str, str], proxies: int | None
     told how many there are, a peer inside a network is taken for one: a browser of the internet never is. What stands further to the
     left in the header is the caller's own word. An IPv6 address stands for its network of 64 bits, which is one household's."""
     peer = str((scope.get("client") or ("",))[0])
-    forwarded = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+    told_lines = headers.getlist("x-forwarded-for") if isinstance(headers, Headers) else [headers.get("x-forwarded-for", "")]
+    forwarded = [part.strip() for part in ",".join(told_lines).split(",") if part.strip()]  # a proxy may add a line of its own
     if proxies is None:
         proxies = 0 if _address(peer) is None or _address(peer).is_global else 1  # type: ignore[union-attr]
     told = forwarded[-min(proxies, len(forwarded))] if proxies and forwarded else peer

@@ -32,11 +32,14 @@ from backend.checking import check
 from backend.display import display_name
 from backend.engines import Access, Engines
 from backend.errors import BackendError, UnknownModel
+from backend.json_shape import JsonShape
 from backend.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 10 * 2**20  # of a body: a prompt of the longest context is far smaller
+MAX_VALUES = 50_000  # of a body: a thousand messages and a hundred tools have 20,000
+MAX_DEPTH = 512  # a tool's schema may be 100 deep
 MOST_AT_ONCE = 256
 PATHS = ("/v1", "/healthz", "/metrics", "/openapi.json", "/docs")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -199,12 +202,18 @@ def _refused(error: ApiError, request_id: str) -> Response:
 
 async def _read(request: Request, kind: type[Body]) -> Body:
     """The body as `kind`; raises `ApiError` that names the field and what is wrong with it."""
-    parts, size = [], 0
+    parts, size, shape = [], 0, JsonShape(max_values=MAX_VALUES, max_depth=MAX_DEPTH)
     async for part in request.stream():
         size += len(part)
         if size > MOST_BYTES:
             raise ApiError("body_too_large", f"The body is larger than {MOST_BYTES >> 20} MB.")
         parts.append(part)
+        for start in range(0, len(part), 4096):
+            shape.feed(part[start : start + 4096])
+            if (why := shape.refusal()) is not None:
+                if shape.deepest > MAX_DEPTH:
+                    raise ApiError("invalid_json", f"The body is no JSON that is read here: it {why}.")
+                raise ApiError("body_too_large", f"The body {why}.")
     try:
         text = b"".join(parts).decode("utf-8-sig")
         data = json.loads(text, parse_constant=_no_number, parse_float=_finite)

@@ -11,12 +11,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
 from pydantic_core import from_json
 
 from backend.attachments import Attachment
 from backend.errors import BadInput
 from backend.history.records import AnswerError, Conversation, Node, NodeStatus
+from backend.json_shape import check_file
 from backend.model_names import current_name, portable_name
 from backend.steps import Step
 from backend.tools.kit import without_commands
@@ -24,6 +25,7 @@ from backend.types import Timing, Usage
 
 VERSION = 1
 MAX_IMPORT_CHARS = 100_000_000
+MAX_CHATS, MAX_TURNS = 5_000, 20_000  # of one file: nobody else writes while they are stored
 MAX_PARAMETERS_CHARS = 1_000_000  # of one answer or chat, as JSON
 _MEND = "Choose a file that was exported from this page, as it was saved."
 
@@ -53,7 +55,7 @@ class FileTurn(BaseModel):
     role: Literal["user", "assistant"]
     content: str
     thinking: str | None = None
-    attachments: tuple[Attachment, ...] = ()
+    attachments: Annotated[tuple[Attachment, ...], FailFast()] = ()
     created_at: Moment | None = None
     status: NodeStatus = "done"
     model: Annotated[str, AfterValidator(current_name)] | None = None
@@ -64,7 +66,7 @@ class FileTurn(BaseModel):
     error: AnswerError | None = None
     request_id: str | None = None
     region: Annotated[str, Field(max_length=40)] | None = None
-    steps: tuple[Step, ...] = ()
+    steps: Annotated[tuple[Step, ...], FailFast()] = ()
 
 
 class FileChat(BaseModel):
@@ -77,8 +79,8 @@ class FileChat(BaseModel):
     parameters: Parameters = Field(default_factory=dict)
     created_at: Moment | None = None
     updated_at: Moment | None = None
-    nodes: tuple[FileTurn, ...]
-    path: tuple[Id, ...] = ()
+    nodes: Annotated[tuple[FileTurn, ...], FailFast()]
+    path: Annotated[tuple[Id, ...], FailFast()] = ()
 
 
 class Envelope(BaseModel):
@@ -165,6 +167,7 @@ def from_text(text: str, filename: str) -> tuple[FileChat, ...]:
     """The chats of a JSON file, parents before their children. Raises `BadInput` that names the line or field that is wrong."""
     check_size(text, filename)
     where = f"{filename} cannot be imported"
+    check_file(text, f"{where}: it")
     try:
         raw = from_json(text.encode("utf-8", "replace"))
     except ValueError as error:
@@ -173,6 +176,10 @@ def from_text(text: str, filename: str) -> tuple[FileChat, ...]:
     conversations = raw.get("conversations")
     if not isinstance(conversations, list):
         raise BadInput(f"{where}: conversations: Input should be a list.", hint=_MEND)
+    turns = sum(len(each["nodes"]) for each in conversations if isinstance(each, dict) and isinstance(each.get("nodes"), list))
+    if len(conversations) > MAX_CHATS or turns > MAX_TURNS:
+        sentence = f"{where}: it holds {len(conversations):,} chats of {turns:,} turns; the most is {MAX_CHATS:,} of {MAX_TURNS:,}."
+        raise BadInput(sentence, hint="Export and import single chats.")
     chats = tuple(_chat(each, where, number) for number, each in enumerate(conversations))
     for number, chat in enumerate(chats):
         _check_tree(chat, f"{where}: conversations[{number}]")

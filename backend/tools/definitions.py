@@ -14,7 +14,7 @@ from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from referencing import Registry
 
 from backend.errors import BadInput
-from backend.tools.patterns import SafeValidator
+from backend.tools.patterns import LookTooLong, SafeValidator, limited_look
 from backend.types import Message, Tool
 
 MOST_TOOLS = 128  # as OpenAI
@@ -95,9 +95,12 @@ def mismatches(value: object, schema: Mapping[str, Any]) -> list[tuple[tuple[str
 def _errors(value: object, schema: Mapping[str, Any]) -> list[ValidationError] | str:
     """A sentence where the schema itself is at fault: strangers bring them, and jsonschema raises whatever it trips over."""
     try:
-        return list(islice(SafeValidator(schema, registry=_NOTHING_FETCHED).iter_errors(value), MOST_MISMATCHES))
+        with limited_look():
+            return list(islice(SafeValidator(schema, registry=_NOTHING_FETCHED).iter_errors(value), MOST_MISMATCHES))
     except TimeoutError:
         return "a pattern of the schema takes too long to be looked for"
+    except LookTooLong:
+        return "the schema takes too long to be looked through"
     except Exception as error:
         return f"the schema cannot be applied: it refers to what is not there, or to itself without end ({type(error).__name__})"
 

@@ -1,10 +1,15 @@
-"""JSON Schema's patterns with a limit of time: a stranger's can go on for ever, and Python's own `re` lets nothing run meanwhile.
+"""JSON Schema with a limit of time: a stranger's schema or pattern can go on for ever, and Python's own `re` lets nothing run meanwhile.
 
 `concurrent` lets other threads run: whoever checks what strangers bring does it in a thread."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import regex
@@ -13,10 +18,69 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 PATTERN_TIME_S = 0.1
+LOOK_TIME_S = 1.0  # of the processor, for the whole look at a value
+MAX_PATTERN_CHARS = 10_000
+MAX_PATTERN_STATES = 100_000  # `(a{100}){100}` is compiled into ten thousand
+_COUNTED = re.compile(r"\\.|\{(\d{1,9})(?:,(\d{0,9}))?\}|[()]", re.DOTALL)
+_until_s: ContextVar[float] = ContextVar("until_s", default=float("inf"))
+
+
+class LookTooLong(Exception):
+    """A value was looked at for as long as may be."""
+
+
+@contextmanager
+def limited_look(limit_s: float = LOOK_TIME_S, clock: Callable[[], float] = time.thread_time) -> Iterator[None]:
+    """Within it `SafeValidator` raises `LookTooLong` once `limit_s` are over: schemas that refer to one another twice take 2^n steps."""
+    before = _until_s.set(clock() + limit_s)
+    try:
+        yield
+    finally:
+        _until_s.reset(before)
+
+
+def _timed(keyword: Callable[..., Any]) -> Callable[..., Iterator[ValidationError]]:
+    def look(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+        if time.thread_time() > _until_s.get():
+            raise LookTooLong
+        yield from keyword(validator, value, instance, schema) or ()
+
+    return look
+
+
+@lru_cache(maxsize=1024)
+def _is_affordable(pattern: str) -> bool:
+    """Whether it can be compiled: counted repetitions inside one another multiply. Classes and names are counted as they are written."""
+    if len(pattern) > MAX_PATTERN_CHARS:
+        return False
+    sizes, last = [0], 0
+    position = 0
+    for sign in _COUNTED.finditer(pattern):
+        plain = sign.start() - position
+        sizes[-1] += plain
+        last = 1 if plain else last
+        position = sign.end()
+        if sign[0] == "(":
+            sizes.append(0)
+        elif sign[0] == ")":
+            last = sizes.pop() + 1 if len(sizes) > 1 else 1
+            sizes[-1] += last
+        elif sign[1] is not None:
+            times = max(int(sign[1]), int(sign[2] or 0))
+            sizes[-1] += last * times
+            last *= max(times, 1)
+        else:
+            sizes[-1] += 1
+            last = 1
+        if sizes[-1] > MAX_PATTERN_STATES:
+            return False
+    return True
 
 
 def _found(pattern: str, text: str) -> bool:
     """Raises `TimeoutError`, which ends the whole look at a value."""
+    if not _is_affordable(pattern):
+        raise TimeoutError
     return regex.search(pattern, text, timeout=PATTERN_TIME_S, concurrent=True) is not None
 
 
@@ -53,12 +117,12 @@ def _unevaluated_properties(validator: Any, inner: Any, instance: Any, schema: A
 
 
 _ITS_OWN = Draft202012Validator.VALIDATORS["unevaluatedProperties"]
+_OURS = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "unevaluatedProperties": _unevaluated_properties,
+}
 SafeValidator: Any = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
-    {
-        "pattern": _pattern,
-        "patternProperties": _pattern_properties,
-        "additionalProperties": _additional_properties,
-        "unevaluatedProperties": _unevaluated_properties,
-    },
+    Draft202012Validator, {name: _timed(keyword) for name, keyword in (Draft202012Validator.VALIDATORS | _OURS).items()}
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import html
 import json
 import os
@@ -421,7 +420,4 @@ async def test_a_visitor_has_so_many_views_drawn_at_once_and_others_do_not_wait_
     go_on.set()
     await asyncio.gather(*flood, return_exceptions=True)
     assert len(drawn) >= drawing.MAX_THREADS  # turns were given back, also by those who gave up waiting
-    flood.clear()
-    del task
-    gc.collect()
-    assert "flood" not in drawing._turns
+    assert (turns := drawing._turns.get("flood")) is None or turns._value == drawing.MAX_VIEWS_PER_VISITOR

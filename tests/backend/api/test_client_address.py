@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from starlette.datastructures import Headers
 
 from backend.api.access import client_address
 
@@ -42,3 +43,9 @@ def test_address(peer, forwarded, proxies, address):
 
 def test_a_socket_without_an_address_has_none():
     assert client_address({"client": None}, {}, None) == ""
+
+
+def test_a_line_that_a_proxy_adds_of_its_own_counts_as_the_last():
+    lines = Headers(raw=[(b"x-forwarded-for", b"1.1.1.1"), (b"x-forwarded-for", b"9.9.9.9")])
+    assert client_address({"client": ("10.0.0.1", 1)}, lines, None) == "9.9.9.9"
+    assert client_address({"client": ("10.0.0.1", 1)}, lines, 2) == "1.1.1.1"

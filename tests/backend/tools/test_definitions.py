@@ -75,3 +75,29 @@ def nested(deep):
 def test_schemas_that_cannot_be_used(schema, why):
     with pytest.raises(BadInput, match=why):
         check_schema(schema, "The parameters")
+
+
+def _twice(depth: int) -> dict:
+    """Each definition refers to the next one twice: 2^depth steps for one value."""
+    definitions = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(depth)}
+    return {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": {**definitions, f"d{depth}": {"type": "integer"}}}
+
+
+def test_a_schema_whose_look_would_never_end_is_given_up():
+    said = "the schema takes too long to be looked through"
+    assert wrong_with({"a": 1}, _twice(40)) == said and mismatches({"a": 1}, _twice(40)) == [((), said)]
+    assert wrong_with({"a": 1}, _twice(5)) is None and "integer" in wrong_with({"a": "x"}, _twice(5))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken"),
+    [
+        ("((((a{100}){100}){100}){100})", False), ("(((a{1,100}){1,100}){1,100})", False), ("a{2000000}", False), ("a{1000}{1000}", False), ("a" * 20_000, False),
+        ("(?:(?:[ab]{500}c){500})", False), (r"^\d{4}-\d{2}-\d{2}$", True), (r"^[^@]{1,64}@[^@]{1,255}\.[a-z]{2,63}$", True), (r"\{100000000\}", True),
+        (r"([0-9a-f]{4}-){3}[0-9a-f]{12}", True), ("(a{100}){100}", True), (r"\(a{100}\){100}", True), ("", True),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_would_be_compiled_into_gigabytes_is_not(pattern, taken):
+    """The limit of time is of the search alone: the memory goes before it."""
+    said = wrong_with("x", {"type": "string", "pattern": pattern})
+    assert (said != "a pattern of the schema takes too long to be looked for") is taken
