@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from backend.private_files import make_folder, write_text
 
 log = logging.getLogger(__name__)
 
+_HINT = "Paste a key of your own under Connect, choose a model on this machine, or come back tomorrow (UTC)."
 FILE_NAME = "answers-today.json"
 
 
@@ -22,16 +24,17 @@ def _today() -> date:
 
 
 class DailyLimit:
-    """`limit` answers from midnight to midnight UTC; `None` sets none."""
+    """`limit` answers from midnight to midnight UTC; `None` sets none. One address has a tenth of them, and ten at least."""
 
     def __init__(self, limit: int | None, folder: Path, *, today: Callable[[], date] = _today) -> None:
         self._limit, self._path, self._today = limit, folder / FILE_NAME, today
         self._day: date | None = None
         self._taken = 0
+        self._by_address: Counter[str] = Counter()
         self._writing = asyncio.Lock()
 
-    async def take(self) -> None:
-        """Counts one. Raises `QuotaExhausted` where that would be one too many."""
+    async def take(self, address: str = "") -> None:
+        """Counts one for who asks from `address`, where that is known. Raises `QuotaExhausted` where that would be one too many."""
         if self._limit is None:
             return
         day = self._today()
@@ -41,12 +44,14 @@ class DailyLimit:
                 self._day, self._taken = kept
         if self._day != day:
             self._day, self._taken = day, 0
+            self._by_address.clear()
+        if address and self._by_address[address] >= max(10, self._limit // 10):
+            raise QuotaExhausted("Your network's share of this host's answers for today is used up.", hint=_HINT)
         if self._taken >= self._limit:
-            raise QuotaExhausted(
-                "This host's answers for today are used up.",
-                hint="Paste a key of your own under Connect, choose a model on this machine, or come back tomorrow (UTC).",
-            )
+            raise QuotaExhausted("This host's answers for today are used up.", hint=_HINT)
         self._taken += 1
+        if address:
+            self._by_address[address] += 1
         async with self._writing:
             await asyncio.to_thread(self._write, json.dumps({"day": self._day.isoformat(), "answers": self._taken}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 from pydantic import SecretStr
@@ -91,7 +92,7 @@ class Engines:
         """The provider for one request to `name`. Raises `UnknownModel`, `ConfigError` (no key), `BadInput` (private address),
         `Unavailable` (the app is being ended)."""
         self.ending.check()
-        admit = self.daily.take if self._is_at_owners_cost(name, access) else None
+        admit = partial(self.daily.take, access.address) if self._is_at_owners_cost(name, access) else None
         return self.audit.watch(name, Pipeline(await self.routes(name, access), admit=admit))
 
     def _is_at_owners_cost(self, name: str, access: Access) -> bool:

@@ -4,11 +4,15 @@ visitor, what may be posted."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from backend import HTTP_PATHS, Backend
+from backend import HTTP_PATHS, Backend, BackendError
+from ui import mcp_server
 from ui.beside import BesideThePage
 from ui.bodies import BoundedBodies, refuse
 from ui.events import Blocks
@@ -21,12 +25,31 @@ log = logging.getLogger(__name__)
 def front(page: ASGIApp, backend: Backend, blocks: Blocks, *, listens_at: str) -> ASGIApp:
     """`page`, which serves `blocks`, with all that stands before it."""
     visitors, files = Visitors.of(backend), UploadedFiles(bounded=backend.settings.public)
-    bounded = BoundedUploads(BoundedBodies(page, admit=blocks.admit), files=files, owner_of=visitors.owner_of)
+    bodies = BoundedBodies(McpForCallers(page, admit=backend.asking.admit), admit=blocks.admit)
+    address_of = lambda scope: visitors.address(Request(scope))  # noqa: E731
+    bounded = BoundedUploads(bodies, files=files, owner_of=visitors.owner_of, address_of=address_of)
     headers = PageHeaders(
         bounded, visitors=visitors, on_page=backend.runs.expect, sessions=(backend.runs, blocks.open_pages), owners=(files,)
     )
     beside = BesideThePage(headers, app_beside=backend.http_api(), paths=HTTP_PATHS)
     return OneLine(backend.own_pages_only(beside, listens_at=listens_at))
+
+
+class McpForCallers:
+    """ASGI middleware: gradio's MCP server opens a stream for every GET; ours are for those who may call the HTTP API. What is posted
+    there is looked at by the tools themselves."""
+
+    def __init__(self, app: ASGIApp, *, admit: Callable[[Any, Any], None]) -> None:
+        self._app, self._admit = app, admit
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        path = str(scope.get("path", "")).removeprefix(scope.get("root_path") or "")
+        if scope["type"] == "http" and scope["method"] == "GET" and f"{path}/".startswith(mcp_server.PATH):
+            try:
+                self._admit(scope, Headers(scope=scope))
+            except BackendError as error:
+                return await refuse(send, 401, error.message)
+        await self._app(scope, receive, send)
 
 
 class OneLine:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.formparsers import MultiPartException
 
 from ui.bodies import UPLOAD_PATH, refuse
@@ -21,12 +21,13 @@ log = logging.getLogger(__name__)
 
 MAX_FILES = 64  # of one visitor of a public host at once; what was sent is in the database, and no file any more
 MAX_BYTES = 64 * 2**20
+MAX_FILES_PER_ADDRESS, MAX_BYTES_PER_ADDRESS = 4 * MAX_FILES, 4 * MAX_BYTES  # cookies can be had in any number
+MAX_BYTES_OF_ALL = 2 * 2**30  # of the host's disk
 LEFT_GRACE_S = 60.0  # a page that is reloaded is back sooner
 TOO_MUCH = (  # gradio answers 413 to an exception with the words "maximum allowed size", else 400
     f"A visitor may have {MAX_FILES} files here at once, of {MAX_BYTES >> 20} MB together, which is the maximum allowed size. "
     "Send those that are attached first."
 )
-_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,200})')
 
 
 class UploadedFiles:
@@ -36,15 +37,27 @@ class UploadedFiles:
         self._bounded, self._left_grace_s = bounded, left_grace_s
         self._files: dict[str, dict[Path, int]] = {}
         self._coming: dict[str, tuple[int, int]] = {}  # files and bytes of uploads under way
+        self._at: dict[str, str] = {}  # the address that each brings them from
         self._pages: dict[str, int] = {}
         self._leaving: dict[str, asyncio.TimerHandle] = {}
 
     def room(self, owner: str) -> tuple[float, float]:
-        """How many more files and bytes this visitor may bring."""
+        """How many more files and bytes this visitor may bring: of their own, from their address, and of the host's disk."""
         if not self._bounded:
             return float("inf"), float("inf")
-        held, (files, size) = self._files.get(owner, {}), self._coming.get(owner, (0, 0))
-        return MAX_FILES - len(held) - files, MAX_BYTES - sum(held.values()) - size
+        held = {each: self._held(each) for each in {*self._files, *self._coming, owner}}
+        near = [held[each] for each in held if self._at.get(each) == self._at.get(owner)]
+        files = min(MAX_FILES - held[owner][0], MAX_FILES_PER_ADDRESS - sum(each[0] for each in near))
+        size = min(MAX_BYTES - held[owner][1], MAX_BYTES_PER_ADDRESS - sum(each[1] for each in near))
+        return files, min(size, MAX_BYTES_OF_ALL - sum(each[1] for each in held.values()))
+
+    def _held(self, owner: str) -> tuple[int, int]:
+        files, (coming, size) = self._files.get(owner, {}), self._coming.get(owner, (0, 0))
+        return len(files) + coming, sum(files.values()) + size
+
+    def comes_from(self, owner: str, address: str) -> None:
+        """Where this visitor uploads from now."""
+        self._at[owner] = address
 
     def coming(self, owner: str, files: int, size_bytes: int) -> None:
         """Counts what is under way; negative numbers take it back."""
@@ -81,6 +94,7 @@ class UploadedFiles:
 
     def forget(self, owner: str) -> None:
         self._leaving.pop(owner, None)
+        self._at.pop(owner, None)
         gone = self._files.pop(owner, {})
         shared = {path for held in self._files.values() for path in held}
         for path in gone.keys() - shared:
@@ -92,11 +106,13 @@ class UploadedFiles:
 
 
 class BoundedUploads:
-    """ASGI middleware before the page: counts what comes while it comes. `owner_of` tells the visitor from the request's headers,
-    `None` for one who has not opened the page."""
+    """ASGI middleware before the page: counts what comes while it comes. `owner_of` tells the visitor from the request, `None` for
+    one who has not opened the page, `address_of` where they are."""
 
-    def __init__(self, app: Any, *, files: UploadedFiles, owner_of: Callable[[Any], str | None]) -> None:
-        self._app, self._files, self._owner_of = app, files, owner_of
+    def __init__(
+        self, app: Any, *, files: UploadedFiles, owner_of: Callable[[Any], str | None], address_of: Callable[[Any], str] = lambda scope: ""
+    ) -> None:
+        self._app, self._files, self._owner_of, self._address_of = app, files, owner_of, address_of
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith(UPLOAD_PATH):
@@ -104,10 +120,13 @@ class BoundedUploads:
         owner = self._owner_of(scope)
         if owner is None:
             return await refuse(send, 403, "Open the page first: files are taken from its visitors only.")
-        boundary = _BOUNDARY.search(dict(scope["headers"]).get(b"content-type", b""))
-        if boundary is None:
+        # read as the parser does that takes the files
+        kind, options = parse_options_header(dict(scope["headers"]).get(b"content-type", b""))
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not boundary:
             return await refuse(send, 415, "Files are sent as multipart/form-data.")
-        upload = _Upload(self._files, owner, b"--" + boundary[1], receive)
+        self._files.comes_from(owner, self._address_of(scope))
+        upload = _Upload(self._files, owner, b"--" + boundary, receive)
         # unpacked, so that the answer can be read here
         plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
         try:

@@ -48,6 +48,26 @@ async def test_many_at_once_are_counted_each(tmp_path):
     assert [type(each).__name__ for each in taken].count("QuotaExhausted") == 3
 
 
+async def test_one_address_has_a_share_of_it_and_not_one_more(tmp_path):
+    days = Days()
+    limit = DailyLimit(200, tmp_path, today=days)
+    for _ in range(20):
+        await limit.take("203.0.113.5")
+    with pytest.raises(QuotaExhausted, match="share"):
+        await limit.take("203.0.113.5")
+    await limit.take("203.0.113.6"), await limit.take()
+    days.now = TUESDAY
+    await limit.take("203.0.113.5")
+
+
+async def test_of_a_small_limit_one_address_may_have_ten(tmp_path):
+    limit = DailyLimit(15, tmp_path, today=Days())
+    for _ in range(10):
+        await limit.take("203.0.113.5")
+    with pytest.raises(QuotaExhausted, match="share"):
+        await limit.take("203.0.113.5")
+
+
 async def test_the_count_outlives_a_restart(tmp_path):
     days = Days()
     await DailyLimit(2, tmp_path, today=days).take()

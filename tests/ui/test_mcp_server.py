@@ -115,6 +115,8 @@ async def test_the_token_of_the_api_guards_both_ways(page, connections, monkeypa
         await connections.call("me", "page", "list_models", {})
     refused = http.post(f"{url}/gradio_api/run/list_models", json={"data": []})
     assert refused.status_code == 500
+    with http.stream("GET", url + PATH, headers={"accept": "text/event-stream"}) as stream:
+        assert stream.status_code == 401  # no stream is held open for a stranger
     await connections.connect("me", McpServer("page", url=url + PATH, headers={"Authorization": SecretStr("Bearer t0ken")}))
     assert json.loads(await connections.call("me", "page", "list_models", {}))
 

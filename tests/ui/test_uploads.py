@@ -10,7 +10,7 @@ import pytest
 from starlette.formparsers import MultiPartException
 
 from tests.ui.tab import until
-from ui.uploads import MAX_BYTES, MAX_FILES, BoundedUploads, UploadedFiles
+from ui.uploads import MAX_BYTES, MAX_FILES, MAX_FILES_PER_ADDRESS, BoundedUploads, UploadedFiles
 
 
 class Host:
@@ -19,7 +19,9 @@ class Host:
     def __init__(self, folder: Path, *, bounded: bool = True) -> None:
         self.folder = folder
         self.files = UploadedFiles(bounded=bounded, left_grace_s=0.0)
-        self.app = BoundedUploads(self._app, files=self.files, owner_of=lambda scope: scope["owner"])
+        self.app = BoundedUploads(
+            self._app, files=self.files, owner_of=lambda scope: scope["owner"], address_of=lambda scope: scope["address"]
+        )
 
     async def _app(self, scope, receive, send) -> None:
         assert b"accept-encoding" not in dict(scope["headers"])
@@ -44,6 +46,7 @@ class Host:
         self,
         *contents: bytes,
         owner: str | None = "me",
+        address: str = "203.0.113.5",
         kind: str = 'multipart/form-data; boundary="cut"',
         piece: int = 10**9,
         whole: bool = True,
@@ -60,7 +63,11 @@ class Host:
             sent.append(message)
 
         headers = [(b"content-type", kind.encode()), (b"accept-encoding", b"br")]
-        await self.app({"type": "http", "method": "POST", "path": "/gradio_api/upload", "owner": owner, "headers": headers}, receive, send)
+        await self.app(
+            {"type": "http", "method": "POST", "path": "/gradio_api/upload", "owner": owner, "address": address, "headers": headers},
+            receive,
+            send,
+        )
         return sent[0]["status"], sent[1]["body"].decode()
 
     def there(self) -> int:
@@ -119,9 +126,32 @@ async def test_who_has_not_opened_the_page_uploads_nothing(host):
     assert status == 403 and "Open the page" in why and host.there() == 0
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", "", "multipart/form-data; boundary="])
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", "", "multipart/form-data; boundary=", 'text/plain; boundary="cut"'])
 async def test_what_holds_no_files_is_refused(host, kind):
     assert (await host.upload(b"x", kind=kind))[0] == 415
+
+
+async def test_another_boundary_beside_the_real_one_hides_no_file(host):
+    status, _ = await host.upload(*some(MAX_FILES + 1), kind='multipart/form-data; x="boundary=other"; boundary=cut')
+    assert status == 413 and host.there() == 0
+
+
+async def test_an_address_has_a_budget_however_many_cookies_it_takes(host):
+    for n in range(MAX_FILES_PER_ADDRESS // MAX_FILES):
+        host.files.arrive(f"visitor {n}")
+        assert (await host.upload(*some(MAX_FILES, MAX_FILES * n), owner=f"visitor {n}"))[0] == 200
+    assert (await host.upload(b"one more", owner="another cookie"))[0] == 413
+    assert (await host.upload(b"one more", owner="elsewhere", address="203.0.113.6"))[0] == 200
+    host.files.leave("visitor 0")
+    await until(lambda: "visitor 0" not in host.files._files)
+    assert (await host.upload(b"one more", owner="another cookie"))[0] == 200
+
+
+async def test_the_disk_has_a_budget_whoever_they_are(host, monkeypatch):
+    monkeypatch.setattr("ui.uploads.MAX_BYTES_OF_ALL", 100)
+    host.files.arrive("me")
+    assert (await host.upload(b"x" * 50))[0] == 200
+    assert (await host.upload(b"x" * 60, owner="you", address="203.0.113.6"))[0] == 413
 
 
 async def test_files_go_with_their_visitor_and_not_while_a_page_is_open(host):
