@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import json
 import logging
+import os
 import re
-import time
+import subprocess
+import sys
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from backend.display import display_name
 from backend.errors import BadInput
@@ -25,6 +29,8 @@ log = logging.getLogger(__name__)
 MAX_BYTES = 5_000_000
 MAX_CHARS = 400_000  # about 100,000 tokens: more than that leaves a 131,072-token context no room for the chat
 PDF_TIME_S = 20.0  # pages that are not read by then are left out, as if the text were too long
+PDF_GRACE_S = 5.0  # for the process to start, and for the page that it is at
+READERS = 2  # files that are read at once: they have threads of their own, so that a slow one keeps nothing else waiting
 
 _MEND = "Attach a text, Markdown, code or PDF file."
 _LANGUAGE = re.compile(r"[a-z0-9+#_-]{1,12}")
@@ -36,6 +42,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+_readers = ThreadPoolExecutor(READERS, "reading")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ async def read_attachment(path: Path, *, name: str, max_bytes: int = MAX_BYTES, 
     Raises `BadInput`: too large, empty, binary, or a PDF that is broken, locked or has no text layer.
     """
     shown = display_name(PurePath(name.replace("\\", "/")).name) or "file"
-    text, kind, pages, truncated = await asyncio.to_thread(_read, path, shown, max_bytes, max_chars)
+    text, kind, pages, truncated = await asyncio.get_running_loop().run_in_executor(_readers, _read, path, shown, max_bytes, max_chars)
     return Attachment(shown, text, kind, pages, truncated, await count_tokens(text))
 
 
@@ -118,30 +126,37 @@ def _decoded(data: bytes, name: str) -> str:
 
 def _pdf_text(data: bytes, name: str, max_chars: int) -> tuple[str, int, bool]:
     """(text, pages of the whole file, whether the text is the beginning only)."""
-    from pypdf import PdfReader
-    from pypdf.errors import DependencyError, FileNotDecryptedError
-
-    locked = BadInput(f"{name} is locked with a password.", hint="Save a copy without the password and attach that.")
-    until_s = time.monotonic() + PDF_TIME_S
-    try:
-        reader = PdfReader(BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):  # many are "encrypted" with an empty password
-            raise locked
-        pages, texts, chars = len(reader.pages), list[str](), 0
-        for page in reader.pages:
-            if texts and (chars > max_chars or time.monotonic() > until_s):
-                break
-            texts.append(page.extract_text().strip())
-            chars += len(texts[-1]) + 2
-    except BadInput:
-        raise
-    except (DependencyError, FileNotDecryptedError) as error:
-        raise locked from error
-    except Exception as error:  # pypdf lets out what a broken file trips over: KeyError, RecursionError, ValueError ...
-        log.info("PDF not read: %s", type(error).__name__)
+    found = _pdf_lines(data, max_chars)
+    error = next((line["error"] for line in found if "error" in line), None)
+    pages, texts = next((line["pages"] for line in found if "pages" in line), 0), [line["text"] for line in found if "text" in line]
+    if error == "locked":
+        raise BadInput(f"{name} is locked with a password.", hint="Save a copy without the password and attach that.")
+    if error is not None:
+        log.info("PDF not read: %s", error)
         hint = "Open it in a PDF viewer, save or print it as PDF again, and attach that."
-        raise BadInput(f"{name} is a broken PDF.", hint=hint, code=type(error).__name__) from error
+        raise BadInput(f"{name} is a broken PDF.", hint=hint, code=error)
+    if not texts and "end" not in found[-1]:
+        raise BadInput(f"{name} takes too long to read.", hint="Attach a part of it, or paste the passage that matters.")
     text = "\n\n".join(filter(None, texts)).encode("utf-8", "replace").decode()
     if not text.strip():
         raise BadInput(f"{name} has no text in it, only pictures of pages.", hint="Run text recognition (OCR) on it and attach the result.")
     return text[:max_chars], pages, len(texts) < pages or len(text) > max_chars
+
+
+def _pdf_lines(data: bytes, max_chars: int) -> list[dict[str, Any]]:
+    """What the reader told until its end, or until it was killed; one line at least."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-X", "utf8", str(Path(__file__).with_name("pdf_reader.py")), str(max_chars), str(PDF_TIME_S)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ},
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )  # fmt: skip
+    timer = threading.Timer(PDF_TIME_S + PDF_GRACE_S, process.kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        told, _ = process.communicate(data)
+    finally:
+        timer.cancel()
+    whole = told.decode("utf-8", "replace").rpartition("\n")[0]  # a line that was cut by the kill is none
+    return [json.loads(line) for line in whole.splitlines()] or [{}]

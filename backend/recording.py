@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from backend.errors import BadInput
+from backend.json_shape import check_file
 from backend.model_names import portable_name
 from backend.types import ChatRequest, Event, Finished, GenerationParameters, Message, Started
 
@@ -80,6 +81,7 @@ def dumps(recording: Recording) -> str:
 
 def loads(text: str, name: str = "recording") -> Recording:
     """Raises `BadInput` that names the first wrong line and what is wrong with it."""
+    check_file(text, name, max_depth=200)
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
         raise _broken(name, 1, "the file is empty; a recording begins with a header line")

@@ -20,6 +20,7 @@ from backend.attachments import _decoded
 from backend.catalogue import ASSETS
 from backend.display import display_name
 from backend.errors import BadInput
+from backend.json_shape import check_file
 
 MOST_PROMPTS = 10_000
 MOST_BYTES = 20 * 2**20
@@ -166,6 +167,7 @@ def _json_line_rows(text: str, shown: str) -> Iterator[tuple[int, object]]:
 
 def _json_list_rows(text: str, shown: str) -> Iterator[tuple[int, object]]:
     hint = "A .json file is one list of texts or objects; where each line is an object of its own, name it .jsonl."
+    check_file(text, shown)
     items = _json(text)
     if not isinstance(items, list):
         raise BadInput(f"{shown} cannot be read: {items if isinstance(items, _BadRow) else 'it is not a list'}.", hint=hint)

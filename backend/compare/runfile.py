@@ -27,6 +27,7 @@ from backend.compare.records import MOST_PANES
 from backend.compare.votes import BAD, TIE
 from backend.errors import BadInput
 from backend.history import Node
+from backend.json_shape import check_file
 from backend.recording import MAX_BYTES, Recording, header_of
 from backend.recording import dumps as dump_recording
 from backend.recording import loads as load_recording
@@ -168,6 +169,7 @@ def loads(text: str, name: str) -> RunFile:
     """Raises `BadInput` that names the first wrong line and what is wrong with it."""
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise BadInput(f"{name} is larger than {MAX_BYTES >> 20} MB.", hint="A run file is far smaller.")
+    check_file(text, name, max_depth=200)
     lines = text.split("\n")
     head, panes = _read_head(lines[0], name)
     starts = [place for place, line in enumerate(lines) if place and _PART.match(line)]

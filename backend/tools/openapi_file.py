@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import yaml  # type: ignore[import-untyped]
 
 from backend.errors import BadInput
+from backend.json_shape import MAX_FILE_VALUES, check_file
 
 MOST_BYTES = 5_000_000  # as much as the page takes
 MOST_NODES = 500_000  # of a YAML file with its aliases written out
@@ -39,6 +40,9 @@ def read_document(text: str) -> dict[str, Any]:
     text = text.removeprefix("\ufeff")
     if not text.strip():
         raise BadInput("The file is empty.", hint=SHAPE)
+    check_file(text, "The file", max_depth=1_000)
+    if sum(map(text.count, (":", "- ", "? "))) > MAX_FILE_VALUES:  # YAML says it with these
+        raise BadInput(f"The file holds more than {MAX_FILE_VALUES:,} values.", hint="Keep the paths that this chat needs.")
     document = _from_json(text) if text.lstrip().startswith("{") else _from_yaml(text)
     if not isinstance(document, dict):
         raise BadInput("This is no OpenAPI file.", hint=SHAPE)

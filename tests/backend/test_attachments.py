@@ -144,6 +144,16 @@ async def test_a_slow_pdf_gives_what_was_read_in_time(given, monkeypatch):
     assert (attachment.text, attachment.pages, attachment.truncated) == ("first", 2, True)
 
 
+async def test_a_page_that_never_ends_is_killed_and_what_was_read_before_is_kept(given, monkeypatch):
+    monkeypatch.setattr(attachments, "PDF_GRACE_S", 2.0)
+    monkeypatch.setattr(attachments, "PDF_TIME_S", 1.0)
+    endless = ") Tj (".join(["a"] * 2_000_000)  # a small file where it is packed
+    with pytest.raises(BadInput, match="takes too long to read"):
+        await read_attachment(given(pdf(endless)), name="bomb.pdf", max_bytes=10**9)
+    attachment = await read_attachment(given(pdf("first", endless)), name="a.pdf", max_bytes=10**9)
+    assert (attachment.text, attachment.pages, attachment.truncated) == ("first", 2, True)
+
+
 async def test_the_event_loop_is_free_while_a_file_is_read(given, monkeypatch):
     entered, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
