@@ -53,9 +53,9 @@ class JsonShape:
         return None
 
 
-def check_file(text: str, name: str, *, max_values: int = MAX_FILE_VALUES, max_depth: int = MAX_DEPTH) -> None:
-    """Raises `BadInput` where a file is more than is parsed here."""
-    shape, data = JsonShape(max_values=max_values, max_depth=max_depth), text.encode("utf-8", "replace")
+def check_file(text: str, name: str, *, max_values: int = MAX_FILE_VALUES) -> None:
+    """Raises `BadInput` where a file holds more than is parsed here. How deep it goes is for its reader to say, with the place."""
+    shape, data = JsonShape(max_values=max_values, max_depth=len(text)), text.encode("utf-8", "replace")
     for start in range(0, len(data), _PIECE_CHARS):
         shape.feed(data[start : start + _PIECE_CHARS])
         if (why := shape.refusal()) is not None:

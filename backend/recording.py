@@ -81,7 +81,7 @@ def dumps(recording: Recording) -> str:
 
 def loads(text: str, name: str = "recording") -> Recording:
     """Raises `BadInput` that names the first wrong line and what is wrong with it."""
-    check_file(text, name, max_depth=200)
+    check_file(text, name)
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
         raise _broken(name, 1, "the file is empty; a recording begins with a header line")

@@ -169,7 +169,7 @@ def loads(text: str, name: str) -> RunFile:
     """Raises `BadInput` that names the first wrong line and what is wrong with it."""
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise BadInput(f"{name} is larger than {MAX_BYTES >> 20} MB.", hint="A run file is far smaller.")
-    check_file(text, name, max_depth=200)
+    check_file(text, name)
     lines = text.split("\n")
     head, panes = _read_head(lines[0], name)
     starts = [place for place, line in enumerate(lines) if place and _PART.match(line)]

@@ -40,7 +40,7 @@ def read_document(text: str) -> dict[str, Any]:
     text = text.removeprefix("\ufeff")
     if not text.strip():
         raise BadInput("The file is empty.", hint=SHAPE)
-    check_file(text, "The file", max_depth=1_000)
+    check_file(text, "The file")
     if sum(map(text.count, (":", "- ", "? "))) > MAX_FILE_VALUES:  # YAML says it with these
         raise BadInput(f"The file holds more than {MAX_FILE_VALUES:,} values.", hint="Keep the paths that this chat needs.")
     document = _from_json(text) if text.lstrip().startswith("{") else _from_yaml(text)
