@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from backend.errors import BadInput
 from backend.history.exchange import VERSION, FileChat, FileTurn, check_size
 from backend.history.records import Conversation, Node
+from backend.json_shape import check_file
 from backend.steps import Step, stored_steps
 
 _HEADINGS = {"user": "User", "assistant": "Assistant", "system": "System", "tool": "Tool"}
@@ -126,6 +127,7 @@ def from_text(text: str, filename: str) -> tuple[FileChat]:
 
 def _values(found: str | None, where: str) -> dict[str, Any]:
     try:
+        check_file(found or "", f"{where}: the comment")
         values: dict[str, Any] = json.loads(found) if found else {}
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{where}: the comment does not hold valid JSON.", hint=_MEND) from error

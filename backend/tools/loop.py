@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 TOOL_TIME_S = 60.0
 MOST_RESULT_CHARS = 20_000  # about 5,000 tokens: a longer result crowds out the conversation
 ENDED = ("done", "failed", "refused")
+
+_lookers = ThreadPoolExecutor(1, "looking at arguments")  # strangers' schemas keep a processor busy: one after the other
 
 
 class ToolLoop:
@@ -145,7 +148,7 @@ class ToolLoop:
             there = ", ".join(self._specs) or "none"
             queue.put_nowait(ToolProgress(call.id, "failed", f"There is no tool named {call.name}. There are: {there}."))
             return
-        problem = await asyncio.to_thread(wrong_with_arguments, call.arguments, spec.tool)
+        problem = await asyncio.get_running_loop().run_in_executor(_lookers, wrong_with_arguments, call.arguments, spec.tool)
         if last:
             text = f"Not run: the limit of {self._kit.rounds} rounds is reached. Answer with what is known."
             queue.put_nowait(ToolProgress(call.id, "refused", text, problem=problem))

@@ -14,11 +14,12 @@ from urllib.parse import unquote
 import yaml  # type: ignore[import-untyped]
 
 from backend.errors import BadInput
-from backend.json_shape import MAX_FILE_VALUES, check_file
+from backend.json_shape import check_file
 
 MOST_BYTES = 5_000_000  # as much as the page takes
 MOST_NODES = 500_000  # of a YAML file with its aliases written out
 SHAPE = "It begins with openapi: 3.0.x or 3.1.x and lists operations under paths."
+MAX_YAML_VALUES = 150_000  # its reader takes a second for them, and lets others run in between
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -41,8 +42,10 @@ def read_document(text: str) -> dict[str, Any]:
     if not text.strip():
         raise BadInput("The file is empty.", hint=SHAPE)
     check_file(text, "The file")
-    if sum(map(text.count, (":", "- ", "? "))) > MAX_FILE_VALUES:  # YAML says it with these
-        raise BadInput(f"The file holds more than {MAX_FILE_VALUES:,} values.", hint="Keep the paths that this chat needs.")
+    if sum(map(text.count, (":", "- ", "? "))) > MAX_YAML_VALUES:  # YAML says it with these
+        raise BadInput(
+            f"The file holds more than {MAX_YAML_VALUES:,} values.", hint="Keep the paths that this chat needs, or save it as JSON."
+        )
     document = _from_json(text) if text.lstrip().startswith("{") else _from_yaml(text)
     if not isinstance(document, dict):
         raise BadInput("This is no OpenAPI file.", hint=SHAPE)

@@ -18,7 +18,7 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 PATTERN_TIME_S = 0.1
-LOOK_TIME_S = 1.0  # of the processor, for the whole look at a value
+LOOK_TIME_S = 0.3  # of the processor, for the whole look at a value
 MAX_PATTERN_CHARS = 10_000
 MAX_PATTERN_STATES = 100_000  # `(a{100}){100}` is compiled into ten thousand
 _COUNTED = re.compile(r"\\.|\{(\d{1,9})(?:,(\d{0,9}))?\}|[()]", re.DOTALL)
