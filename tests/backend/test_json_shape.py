@@ -6,7 +6,7 @@ import pytest
 
 from backend.compare import prompt_sets, runfile
 from backend.errors import BadInput
-from backend.history import exchange
+from backend.history import exchange, markdown
 from backend.json_shape import MAX_FILE_VALUES, check_file
 from backend.recording import loads as recording
 from backend.tools.openapi_file import read_document
@@ -44,6 +44,21 @@ def test_every_kind_of_file_is_counted_first(read, monkeypatch):
     """Parsing such a text lets nothing else run for seconds."""
     with pytest.raises(BadInput, match="holds more than"):
         read()
+
+
+@pytest.mark.parametrize(("lines", "taken"), [(prompt_sets.MAX_LINES, True), (prompt_sets.MAX_LINES + 1, False)])
+def test_a_prompt_set_has_so_many_lines_and_not_one_more(lines, taken):
+    raw = b"prompt\nhello" + b"\n" * (lines - 1)
+    if taken:
+        assert len(prompt_sets.read(raw, "a.csv").prompts) == 1
+    else:
+        with pytest.raises(BadInput, match="more than 500,000 lines"):
+            prompt_sets.read(raw, "a.csv")
+
+
+def test_a_comment_of_a_markdown_chat_is_counted_too():
+    with pytest.raises(BadInput, match="holds more than"):
+        markdown._values(f'{{"a":[{FLOOD}1]}}', "line 1")
 
 
 def test_an_import_of_too_many_chats_or_turns_is_refused_before_it_is_checked():
