@@ -23,7 +23,7 @@ from backend.errors import BadInput
 from backend.json_shape import check_file
 
 MOST_PROMPTS = 10_000
-MAX_LINES = 500_000  # empty ones cost time too
+MAX_LINES = 500_000  # of a table: empty ones cost time too
 MOST_BYTES = 20 * 2**20
 LONGEST_PROMPT_CHARS = 200_000
 MOST_PROBLEMS = 200
@@ -76,7 +76,7 @@ def read(raw: bytes, name: str) -> PromptSet:
         text = _decoded(raw, shown)
     except BadInput as error:
         raise BadInput(error.message, hint=f"{_TAKEN} Save it as UTF-8 text.") from error
-    if text.count("\n") > MAX_LINES:
+    if path.suffix.lower() in (".csv", ".tsv") and text.count("\n") > MAX_LINES:
         raise BadInput(f"{shown} has more than {MAX_LINES:,} lines.", hint="Split it into several sets.")
     prompts, problems = _sorted_out(rows_of(text, shown), shown)
     return PromptSet(display_name(path.stem) or shown, prompts, problems)
