@@ -197,7 +197,7 @@ class Runs:
             await self._sleep(TICK_S)
             now_s = self._clock()
             for run in list(self._runs.values()):
-                if not run.ended and self._abandoned(run, now_s):
+                if not run.ended and not self._tasks[run.id].cancelling() and self._abandoned(run, now_s):
                     log.info("run %s stopped: nobody is watching", run.id)
                     self._stopping = asyncio.ensure_future(self.stop(run))  # not awaited: a slow close must not hold up saving
             self._first_writes.look()

@@ -20,6 +20,7 @@ from ui.bodies import refuse
 
 COOKIE = "qnp_visitor"
 LOCAL_OWNER = "local"
+MAX_VIEWS = 10_000  # as many pages as gradio keeps state for; programs that open no connection are never seen to leave
 HEARTBEAT = "/gradio_api/heartbeat/"
 # what gradio serves beside the page and the page does not use: figures of all visitors, files of their inputs, code from a model
 NOT_SERVED = tuple(
@@ -112,12 +113,15 @@ class Views:
     """Which chat each browser session shows right now, so that following an answer ends when the page moves on."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, str] = {}
+        self._shown: dict[str, str] = {}  # moved last stands last
 
     def move(self, session: str) -> str:
         """The page of `session` shows something new; returns a name for this view that is used only once."""
-        self._shown[session] = secrets.token_hex(4)
-        return self._shown[session]
+        self._shown.pop(session, None)
+        view = self._shown[session] = secrets.token_hex(4)
+        while len(self._shown) > MAX_VIEWS:
+            del self._shown[next(iter(self._shown))]
+        return view
 
     def shows(self, session: str, view: str) -> bool:
         return self._shown.get(session) == view

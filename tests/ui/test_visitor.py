@@ -90,6 +90,15 @@ def test_a_closed_tab_shows_nothing():
     assert not views.shows("a", first)
 
 
+def test_views_of_pages_that_never_leave_are_bounded(monkeypatch):
+    monkeypatch.setattr("ui.visitor.MAX_VIEWS", 3)
+    views = Views()
+    shown = {name: views.move(name) for name in "abc"}
+    shown["a"] = views.move("a")
+    views.move("d")
+    assert [name for name in "abc" if views.shows(name, shown[name])] == ["a", "c"]
+
+
 def test_sessions_do_not_share_what_was_typed_in():
     assert Session().access is not None and Session() == Session() and Session() is not Session()
 
