@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from backend.attachments import Attachment, as_prompt
@@ -22,6 +22,7 @@ from backend.run import Run
 from backend.runs import Runs
 from backend.settings import Settings
 from backend.steps import Step, messages_of_steps
+from backend.stored_text import StoredText
 from backend.tools.desk import Desk
 from backend.tools.loop import ToolLoop
 from backend.tools.running import ToolContext
@@ -44,6 +45,7 @@ class Chat:
     history: History
     runs: Runs
     toolbox: Toolbox
+    stored_text: StoredText = field(default_factory=StoredText)
 
     async def send(
         self,
@@ -163,6 +165,7 @@ class Chat:
         if owner.startswith(UNKNOWN_VISITOR):
             hint = "Reload the page. If it is shown inside another page, open it in a window of its own, or allow its cookie."
             raise BadInput("This host answers only browsers that keep its cookie.", hint=hint, code="no_cookie")
+        self.stored_text.check(owner, access.address)
         if answers and self.runs.active(owner) + answers > MAX_ACTIVE_RUNS_PUBLIC:
             raise BadInput("Too many answers are being written at once.", hint="Wait for one to end, or stop it.")
         if answers and access.address and self.runs.active_from(access.address) + answers > MAX_ACTIVE_RUNS_PER_ADDRESS:
@@ -205,7 +208,19 @@ class Chat:
             thinking=at.thinking,
             steps=at.steps,
         )
+        self._count(owner, at.address, len(at.question or "") + sum(len(each.text) for each in at.attachments))
+        run.when_ended(lambda: self._count(owner, at.address, len(run.answer.text) + len(run.thinking.text)))
         return self.runs.start(run, provider, partial(self._store, owner, exchange, at.after))
+
+    def keep(self, owner: str, access: Access, text: str) -> None:
+        """Counts what is about to be imported. Raises `BadInput` where a visitor of a public host has brought enough for today."""
+        if self.settings.public:
+            self.stored_text.check(owner, access.address, len(text))
+        self._count(owner, access.address, len(text))
+
+    def _count(self, owner: str, address: str, chars: int) -> None:
+        if self.settings.public:
+            self.stored_text.add(owner, address, chars)
 
     async def _store(self, owner: str, exchange: Exchange, after: FirstWrite | None) -> None:
         if after is not None:

@@ -124,13 +124,23 @@ class Run:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             listener()
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Has `listener` called at every change, which must be quick; returns what ends that."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
+
+    def when_ended(self, then: Callable[[], None]) -> None:
+        """Has `then` called once, when the run ends."""
+
+        def look() -> None:
+            if self.ended:
+                stop()
+                then()
+
+        stop = self.listen(look)
 
     async def wait_for_change(self, version: int, timeout_s: float) -> None:
         """Returns once the run is newer than `version`, or after `timeout_s`, whichever comes first."""

@@ -129,6 +129,7 @@ class ChatList:
                 raise BadInput(W.blind_no_chat, hint="")
             pane, chat = comparison.pane(int((event._data or {}).get("place", 0))), await self.backend.open()
             text = await chat.history.export(owner, pane.conversation_id, "json", stays=True)
+            chat.keep(owner, self.tab.access(session, request), text)
             copied = await chat.history.import_text(owner, text, "chat.json")
             return await self.open_chat(chat, copied[0], session, request)
         except BackendError as error:

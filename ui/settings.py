@@ -187,6 +187,7 @@ class Settings:
         try:
             file = Path(path)
             text = (await asyncio.to_thread(file.read_bytes)).decode("utf-8")
+            chat.keep(owner, self.chat.access(session, request), text)
             if file.suffix.lower() == ".jsonl":  # a recorded run, saved from here
                 await self.backend.shelf.add(owner, text, file.name)
             else:

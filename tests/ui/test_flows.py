@@ -891,6 +891,23 @@ async def test_a_visitor_has_four_answers_at_once_and_not_one_more_whatever_page
         await asyncio.gather(*asked, again)
 
 
+async def test_what_a_visitor_has_stored_is_counted_and_ends_their_day(houses, emulator, monkeypatch, tmp_path):
+    house = houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True)
+    tab = await house.tab(visitor="a" * 43).send("hello [[think:5]][[words:20]]")
+    stored = (await house.backend.open()).stored_text
+    answer = (await conversation(tab)).path[-1]
+    asked = len("hello [[think:5]][[words:20]]") + len(answer.content) + len(answer.thinking)
+    assert stored._chars == {f"visitor visitor:{'a' * 43}": asked, "address 127.0.0.1": asked}
+    monkeypatch.setattr("backend.stored_text.MAX_CHARS_PER_VISITOR", asked)
+    file = tmp_path / "chat.md"
+    file.write_text("x")
+    (update,) = (await house.settings.import_chats(str(file), tab.session, tab.request)).values()
+    assert "in a day" in update["error"]
+    await tab.send("y")  # what is there already is as much as may be: one more answer may begin
+    assert_refused(await tab.send("z"), "in a day")
+    assert (await house.tab(visitor="b" * 43).send("hello")).live["state"] == "done"
+
+
 async def test_an_address_has_a_limit_however_many_cookies_it_takes(houses, emulator, monkeypatch):
     monkeypatch.setattr("backend.chat.MAX_ACTIVE_RUNS_PER_ADDRESS", 3)
     house = houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True)

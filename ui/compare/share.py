@@ -62,6 +62,7 @@ class Share:
         except (OSError, UnicodeDecodeError):
             raise BadInput(f"{file.name} is not UTF-8 text.", hint="Choose a run file that was saved here.") from None
         sharing, session_hash = await self.tab.backend.sharing(), str(request.session_hash)
+        (await self.tab.backend.open()).keep(self.tab.owner(request), self.tab.access(session, request), text)
         comparison, opened = await sharing.open(self.tab.owner(request), text, file.name, session_hash)
         side = session.side_by_side
         side.comparison, side.focus, side.notes[comparison.id] = comparison, None, _opened(opened)
