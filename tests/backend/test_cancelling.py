@@ -48,6 +48,8 @@ async def test_a_wait_that_is_cancelled_as_it_ends_is_cancelled(wait, after):
         if waiting.cancel():
             await asyncio.wait([waiting], timeout=5)
             assert waiting.cancelled()
+        else:
+            assert after and waiting.result() is not False  # it had ended with what it waited for
 
 
 @pytest.mark.parametrize("after", range(6))

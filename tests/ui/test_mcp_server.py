@@ -123,9 +123,5 @@ async def test_the_token_of_the_api_guards_both_ways(page, connections, monkeypa
 
 async def test_a_web_page_elsewhere_cannot_call_without_a_token(page, connections):
     await connections.connect("me", McpServer("page", url=page[0] + PATH))
-    try:
+    with pytest.raises(BackendError, match="status 403"):
         await connections.connect("me", McpServer("page", url=page[0] + PATH, headers={"Origin": SecretStr("https://evil.example")}))
-        with pytest.raises(ToolFailed, match="Other web pages may not call"):
-            await connections.call("me", "page", "list_models", {})
-    except BackendError as refused:  # the server itself may say no before
-        assert "403" in refused.message or "400" in refused.message
