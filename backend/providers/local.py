@@ -100,7 +100,7 @@ class LocalProvider:
 
     async def plan(self, model: str) -> str:
         """Raises `ModelLoadError`, `ModelTooLarge` or `UnknownModel`. Reads a config, from the hub where it is not here."""
-        asked = parse(model, only=self._only, whole=True)
+        asked = parse(model, only=self._only, whole=self._only is None)
 
         def planned() -> str:
             with importing:

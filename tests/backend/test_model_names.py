@@ -182,7 +182,7 @@ async def test_visitors_of_a_public_host_do_not_learn_in_which_folder_its_model_
     assert "canary" not in first
     assert "local:mine" in {choice.name for choice in choices} and "canary" not in repr(choices) + repr(capabilities)
     with pytest.raises(ModelLoadError, match="no folder named 'mine'") as caught:
-        await LocalProvider(tmp_path).plan(str(folder))
+        await LocalProvider(tmp_path, only=frozenset({str(folder)})).plan(str(folder))
     assert "canary" not in str(caught.value)
     (route,) = await backend.engines.routes("local:mine", Access())
     assert route.model == str(folder)

@@ -502,7 +502,7 @@ async def test_a_closed_tab_ends_every_pane(houses, emulator):
 
     async def close(tab: Compare) -> bool:
         if all(pane and pane["state"] == "answering" for pane in tab.live.get("panes") or [None]):
-            house.chat.gone(tab.request)
+            tab.tab.close()
             return True
         return False
 
