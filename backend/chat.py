@@ -208,17 +208,18 @@ class Chat:
             thinking=at.thinking,
             steps=at.steps,
         )
-        self._count(owner, at.address, len(at.question or "") + sum(len(each.text) for each in at.attachments))
-        run.when_ended(lambda: self._count(owner, at.address, len(run.answer.text) + len(run.thinking.text)))
+        self.count(owner, at.address, len(at.question or "") + sum(len(each.text) for each in at.attachments))
+        run.when_ended(lambda: self.count(owner, at.address, len(run.answer.text) + len(run.thinking.text)))
         return self.runs.start(run, provider, partial(self._store, owner, exchange, at.after))
 
     def keep(self, owner: str, access: Access, text: str) -> None:
         """Counts what is about to be imported. Raises `BadInput` where a visitor of a public host has brought enough for today."""
         if self.settings.public:
             self.stored_text.check(owner, access.address, len(text))
-        self._count(owner, access.address, len(text))
+        self.count(owner, access.address, len(text))
 
-    def _count(self, owner: str, address: str, chars: int) -> None:
+    def count(self, owner: str, address: str, chars: int) -> None:
+        """Counts what has been stored for a visitor of a public host."""
         if self.settings.public:
             self.stored_text.add(owner, address, chars)
 

@@ -297,8 +297,7 @@ class _Work:
         except Exception:
             log.exception("an answer of batch %s failed in an unforeseen way", self.batch.id)
             run.end("error", BackendError("Something went wrong inside the app.", hint="The log has the details."))
-        if self.runner.chat.settings.public:
-            self.runner.chat.stored_text.add(self.owner, self.access.address, len(run.answer.text) + len(run.thinking.text))
+        self.runner.chat.count(self.owner, self.access.address, len(run.answer.text) + len(run.thinking.text))
         told = AnswerError(type(run.error).__name__, run.error.message, run.error.hint) if run.error else None
         return Cell(
             row, lane, "error" if told else "done", run.answer.text, run.thinking.text or None,

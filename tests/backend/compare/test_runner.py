@@ -590,10 +590,11 @@ async def test_answers_that_cannot_be_saved_wait_in_memory_and_no_further_ones_a
     assert (await house.progress(batch)).storage_error is None
 
 
-async def test_answers_that_wait_to_be_saved_outlive_a_pause_and_are_not_asked_for_again(house, engine, monkeypatch):
-    async def fails(batch_id: str, cells: Sequence[Cell]) -> None:
-        raise StorageError("The disk reported an error.")
+async def fails(batch_id: str, cells: Sequence[Cell]) -> None:
+    raise StorageError("The disk reported an error.")
 
+
+async def test_answers_that_wait_to_be_saved_outlive_a_pause_and_are_not_asked_for_again(house, engine, monkeypatch):
     held = house.runner.sleep = Held()
     batch = through(["dashscope:x"], 2)
     with monkeypatch.context() as patch:
@@ -611,9 +612,6 @@ async def test_answers_that_wait_to_be_saved_outlive_a_pause_and_are_not_asked_f
 
 
 async def test_answers_that_wait_to_be_saved_are_tried_once_more_as_the_app_ends(house, engine, monkeypatch):
-    async def fails(batch_id: str, cells: Sequence[Cell]) -> None:
-        raise StorageError("The disk reported an error.")
-
     held = house.runner.sleep = Held()
     batch = through(["dashscope:x"], 2)
     with monkeypatch.context() as patch:
