@@ -19,8 +19,8 @@ class BlockBorders:
     neither a list nor an indented block.
     """
 
-    def __init__(self, start: int = 0) -> None:
-        self.border = self._at = start
+    def __init__(self) -> None:
+        self.border = self._at = 0
         self._blank_at, self._fence, self._maths, self._in_list = -1, "", "", False
 
     def advance(self, text: str, most_lines: int | None = None) -> int:
@@ -60,11 +60,6 @@ class BlockBorders:
         self._blank_at = -1
         self._fence, self._maths = _after_line(line, stripped, self._fence, self._maths)
         self._in_list = self._in_list or bool(_LIST_ITEM.match(line))
-
-
-def finished_length(text: str, start: int = 0) -> int:
-    """Where the blocks of `text` that cannot change any more end, from `start` (itself such a border); `start` if none."""
-    return BlockBorders(start).advance(text)
 
 
 def _may_become_item(line: str, complete: bool) -> bool:

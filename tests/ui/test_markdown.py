@@ -9,7 +9,7 @@ import pytest
 from pygments.token import Keyword
 
 from ui import blocks, growing, markdown
-from ui.blocks import finished_length
+from ui.blocks import BlockBorders
 from ui.growing import LiveMarkdown
 from ui.markdown import Budget, rendered, to_html
 from ui.text import WORDS as W
@@ -115,7 +115,7 @@ def test_frozen_blocks_never_change_and_nothing_is_lost(step):
 
 
 def test_blocks_freeze_soon_and_each_text_is_cut_at_blank_lines_only():
-    border = finished_length(DOCUMENT)
+    border = BlockBorders().advance(DOCUMENT)
     assert 0 < border < len(DOCUMENT) and DOCUMENT[:border].endswith("\n")
     assert len(DOCUMENT) - border < 20
 
@@ -124,7 +124,7 @@ def test_blocks_freeze_soon_and_each_text_is_cut_at_blank_lines_only():
     "text", ["```\na\n\nb", "$$\na\n\nb", "\\[\na\n\nb", "- a\n\n- b", "- a\n\n  b", "1. a\n\n2", "just a line", "a\n\n"]
 )
 def test_what_may_still_grow_is_not_frozen(text):
-    assert finished_length(text) == 0
+    assert BlockBorders().advance(text) == 0
 
 
 def test_a_long_block_keeps_the_frozen_part_small_and_linear():
