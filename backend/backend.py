@@ -159,12 +159,12 @@ class Backend:
 
     async def aclose(self) -> None:
         """Ends what is at work, answers as stopped with their text, and closes what is open: upstream streams, MCP programs, the
-        database. What takes too long is left behind, so that all in all it takes 7 s."""
+        database. What takes too long is left behind, so that all in all it takes 8 s."""
         later = self._comparing.later if self._comparing else None
         working = [each.aclose() for each in (later, self._judge, self._runner) if each is not None]
         await within(1.5, self.engines.ending.begin(), *working)
-        await within(3.5, self.runs.aclose())
-        await within(1.5, self.toolbox.aclose(), self.engines.aclose())
+        await within(5.0, self.runs.aclose(), self.toolbox.aclose())  # a program that does not want to end is killed after 4 s
+        await within(1.0, self.engines.aclose())
         if self._history is not None:
             await within(0.5, self._history.aclose())
 

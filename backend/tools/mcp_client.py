@@ -65,6 +65,7 @@ class McpConnections:
         self._allow_stdio, self._allow_private = allow_stdio, allow_private
         self._connect_limit_s, self._call_limit_s, self._check_s = connect_limit_s, call_limit_s, check_s
         self._held: OrderedDict[tuple[str, str], _Held] = OrderedDict()
+        self._opening: set[McpSession] = set()
 
     async def connect(self, owner: str, server: McpServer) -> list[Tool]:
         """The server's tools, under names that engines take; takes the place of the owner's server of that name. Raises `BadInput`,
@@ -121,9 +122,9 @@ class McpConnections:
         await asyncio.gather(*(self._held.pop(key).aclose() for key in keys))
 
     async def aclose(self) -> None:
-        held = list(self._held.values())
+        held, opening = list(self._held.values()), list(self._opening)
         self._held.clear()
-        await asyncio.gather(*(each.aclose() for each in held))
+        await asyncio.gather(*(each.aclose() for each in held), *(each.aclose() for each in opening))
 
     async def _check(self, server: McpServer) -> None:
         if bool(server.command.strip()) == bool(server.url.strip()):
@@ -138,7 +139,11 @@ class McpConnections:
 
     async def _open(self, server: McpServer) -> McpSession:
         session = McpSession(server, allow_private=self._allow_private, check_s=self._check_s)
-        await session.opened(self._connect_limit_s)
+        self._opening.add(session)
+        try:
+            await session.opened(self._connect_limit_s)
+        finally:
+            self._opening.discard(session)
         return session
 
     async def _call(self, held: _Held, tool: str, arguments: Mapping[str, Any]) -> str:

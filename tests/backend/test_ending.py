@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from backend import Access, Backend, Choices, load_settings
+from backend import Access, Backend, Choices, GenerationParameters, load_settings
 from backend.api.answers import ChatFrames, chat_body
 from backend.api.serving import Job, Streamed, Whole
 from backend.ending import Ending, within
 from backend.errors import Unavailable
+from backend.tools.kit import ToolKit
 from backend.types import ChatRequest, Message, Started, TextDelta
 from tests.clock import until
 from tests.emulator import running_emulator, runs
@@ -122,6 +126,68 @@ async def test_answers_end_as_stopped_with_their_text_and_new_questions_get_a_se
     with closing(sqlite3.connect(own_settings / "history.db")) as connection:
         found = connection.execute("SELECT status, content FROM playground_nodes WHERE role = 'assistant'").fetchall()
     assert found == [("stopped", run.answer.text)]
+
+
+STUBBORN = """
+import json, os, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
+child.stdout.readline()
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+noted = sys.argv[1]
+def note(**found):
+    with open(noted, "a") as file:
+        file.write(json.dumps(found) + "\\n")
+note(pids=[os.getpid(), child.pid])
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "initialize" and sys.argv[2:] != ["mute"]:
+        result = {"protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": "x", "version": "1"}}
+    elif asked["method"] == "tools/list":
+        result = {"tools": [{"name": "wait", "description": "Never answers", "inputSchema": {"type": "object"}}]}
+    else:
+        note(method=asked["method"])
+        continue
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+time.sleep(600)
+"""
+
+
+def runs_still(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"  # an orphan waits for init to look at it
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+async def test_programs_of_mcp_end_even_those_that_do_not_want_to(own_settings, tmp_path):
+    """One in the midst of a call, whose answer is stopped, and one that is being connected; each with a program of its own."""
+    script, noted, mute = tmp_path / "stubborn.py", tmp_path / "noted", tmp_path / "mute"
+    script.write_text(STUBBORN)
+
+    def found(file: Path, what: str) -> list[object]:
+        return [each[what] for line in (file.read_text().splitlines() if file.exists() else []) if what in (each := json.loads(line))]
+
+    with running_emulator() as emulator:
+        backend = Backend(load_settings(dashscope_base_url=emulator, dashscope_api_key="k", demo=False))
+        command = shlex.join([sys.executable, str(script), str(noted)])
+        specs = await backend.toolbox.connect_mcp("me", command, ToolKit(), from_here=True)
+        connecting = asyncio.create_task(
+            backend.toolbox.connect_mcp("me", shlex.join([sys.executable, str(script), str(mute), "mute"]), ToolKit(), from_here=True)
+        )
+        chat = await backend.open()
+        kit = ToolKit(tuple(replace(spec, policy="always") for spec in specs))
+        run = await chat.send("me", Access(), None, "[[tool]] [[args:{}]]", Choices(MODEL, GenerationParameters(), tools=kit))
+        backend.runs.watch(run, "tab")
+        await until(lambda: "tools/call" in found(noted, "method") and "initialize" in found(mute, "method"), 60)
+        pids = [pid for file in (noted, mute) for pid in found(file, "pids")[0]]
+        assert len(pids) == 4 and all(map(runs_still, pids))
+        await backend.aclose()
+        assert not any(map(runs_still, pids))
+        assert run.state == "stopped"
+        with pytest.raises(Unavailable):
+            await connecting
 
 
 # ---- signals
