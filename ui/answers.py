@@ -97,6 +97,9 @@ class Answers:
     # ---- following
     async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         """Follows the open chat's answer where one is being written; the turns are there already."""
+        if self.tab.views.begins(str(request.session_hash)):
+            yield {self.page.live: gr.skip()}  # asked since the chat was opened: who asked tells the page that it begins
+            return
         run = self.tab.running(session, request) or self.tab.unsaved(session, request)
         if run is None:
             ended = session.live_node is not None  # since the chat was opened
@@ -110,11 +113,12 @@ class Answers:
     async def _follow(self, run: Run, request: gr.Request, marks: dict[str, Any]) -> AsyncGenerator[Updates, None]:
         """The answer live, to its end or until the page shows something else. `marks` tell the page's script what has begun."""
         session_hash, value = str(request.session_hash), IDLE
-        view = self.tab.views.move(session_hash)
+        view = self.tab.views.move(session_hash, begins="begins" in marks)
         self.backend.runs.watch(run, session_hash)
         async with aclosing(live_values(run, lambda: self.tab.views.shows(session_hash, view))) as values:
             async for told in values:
                 value = {**told, **marks, "view": view}
+                self.tab.views.told(view)
                 yield {self.page.live: value}
         if not self.tab.views.shows(session_hash, view):
             return

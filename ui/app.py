@@ -25,7 +25,7 @@ from ui.compare.share import Share
 from ui.compare.shelf import Shelf
 from ui.compare.sweeps import Sweeps
 from ui.compare.tab import CompareTab
-from ui.events import Blocks, OpenPages
+from ui.events import Blocks, Loads, OpenPages
 from ui.front import front
 from ui.layout import Page
 from ui.machine import Machine
@@ -60,7 +60,7 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
 
         page = layout.build(choices, model, capabilities, trace, backend.settings, shared=backend.shared)
         tab = ChatTab(backend, page)
-        demo.visitors, demo.open_pages = tab.visitors, OpenPages()
+        demo.visitors, demo.open_pages, demo.loads = tab.visitors, OpenPages(), Loads()
         demo.slots = Slots(W.too_many_events, W.too_many_events_hint)
         _bind_machine(demo, page, Machine(backend, page, tab))
         _bind_tools(page, ToolPanel(page, tab))

@@ -34,7 +34,8 @@ class ChatList:
         session.access = replace(session.access, owner=self.tab.owner(request))
         try:
             chat = await self.backend.open()
-            updates = await self.open_chat(chat, request.query_params.get("chat"), session, request)
+            wanted = session.conversation_id or request.query_params.get("chat")  # one in which something was asked already stays
+            updates = await self.open_chat(chat, wanted, session, request)
         except BackendError as error:
             return {self.page.live: page_error(error)}
         notes = await self._notes(request)

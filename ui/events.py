@@ -6,11 +6,13 @@ raises: anybody could fill the log by sending what no page sends.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -27,6 +29,7 @@ MAX_EVENTS_PER_VISITOR = 64  # at once, of a public host: answers that are follo
 MAX_EVENTS_PER_ADDRESS = 256
 MAX_PAGES_PER_VISITOR = 64  # gradio keeps messages for 2,000 open pages, and drops those of the oldest, whoever that is
 MAX_PAGES_PER_ADDRESS = 256
+LOAD_LIMIT_S = 30.0  # longer than a locked database is waited for
 FIRST_SEEN_S = 60.0  # until the heartbeat of a page begins; programs have none, and are forgotten so long after their last event
 
 
@@ -73,10 +76,36 @@ class OpenPages:
                 del self._number[key]
 
 
+class Loads:
+    """Loads of pages under way. A load shows the chat that the page's address names: what is asked before its end would be asked in
+    another one, and be put away again by what the load shows. So every other event of that page waits for it."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, set[asyncio.Task[Any]]] = {}
+
+    @contextmanager
+    def begun(self, page: str) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None  # nosec B101: for the type checker
+        self._of.setdefault(page, set()).add(task)
+        try:
+            yield
+        finally:
+            self._of[page].discard(task)
+            if not self._of[page]:
+                del self._of[page]
+
+    async def over(self, page: str) -> None:
+        """Returns when what the loads show is on its way to the page, or after `LOAD_LIMIT_S`."""
+        if page in self._of:
+            await asyncio.wait(set(self._of[page]), timeout=LOAD_LIMIT_S)
+
+
 class Blocks(gr.Blocks):
     """`visitors` is set before the first event."""
 
     visitors: Visitors
+    loads: Loads
     slots: Slots
     open_pages: OpenPages
 
@@ -100,6 +129,11 @@ class Blocks(gr.Blocks):
         try:
             # an event that streams comes here again for every value: one that has begun goes on
             with self.slots.held(self._limits(request) if public else {}, refuse=given.get("iterator") is None):
+                page = str(getattr(request, "session_hash", None) or "")
+                if page and any(event == "load" for _, event in getattr(block_fn, "targets", ())):
+                    with self.loads.begun(page):
+                        return await super().process_api(block_fn, inputs, *args, **given)
+                await self.loads.over(page)
                 return await super().process_api(block_fn, inputs, *args, **given)
         except gr.Error as error:  # a sentence for the visitor
             error.print_exception = False

@@ -114,14 +114,25 @@ class Views:
 
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}  # moved last stands last
+        self._beginning: set[str] = set()  # views
 
-    def move(self, session: str) -> str:
-        """The page of `session` shows something new; returns a name for this view that is used only once."""
-        self._shown.pop(session, None)
+    def move(self, session: str, *, begins: bool = False) -> str:
+        """The page of `session` shows something new; returns a name for this view that is used only once. `begins`: it is an answer of
+        which the page was not told yet, as it is by `told`."""
+        self.forget(session)
         view = self._shown[session] = secrets.token_hex(4)
+        if begins:
+            self._beginning.add(view)
         while len(self._shown) > MAX_VIEWS:
-            del self._shown[next(iter(self._shown))]
+            self.forget(next(iter(self._shown)))
         return view
+
+    def told(self, view: str) -> None:
+        self._beginning.discard(view)
+
+    def begins(self, session: str) -> bool:
+        """Whether somebody is about to tell the page of an answer that was just asked for, and follows it."""
+        return self.of(session) in self._beginning
 
     def shows(self, session: str, view: str) -> bool:
         return self._shown.get(session) == view
@@ -130,7 +141,7 @@ class Views:
         return self._shown.get(session)
 
     def forget(self, session: str) -> None:
-        self._shown.pop(session, None)
+        self._beginning.discard(self._shown.pop(session, ""))
 
 
 class Presence(Protocol):

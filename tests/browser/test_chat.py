@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import threading
 
 import httpx2
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import ask
+from ui.chats import ChatList
+from ui.events import Loads
 
 
 def state(page: Page, *names: str) -> None:
@@ -68,6 +72,33 @@ def test_a_refresh_in_the_middle_goes_on_where_it_was(page):
     expect(page.locator("#run-card .tokens-answer")).to_have_text("60")
     page.reload()
     expect(page.locator("#chat-log .answer")).to_contain_text("emulator")
+
+
+def test_what_is_asked_while_the_page_still_loads_is_asked_in_its_chat(page, monkeypatch):
+    ask(page, "the first [[words:5]]")
+    state(page, "done")
+    loads, waits, open_chat, over = threading.Event(), threading.Event(), ChatList.open_chat, Loads.over
+
+    async def slow(self, *given):
+        await asyncio.to_thread(loads.wait, 60)
+        return await open_chat(self, *given)
+
+    async def noted(self, of):
+        waits.set()
+        await over(self, of)
+
+    monkeypatch.setattr(ChatList, "open_chat", slow)
+    monkeypatch.setattr(Loads, "over", noted)
+    page.reload()
+    expect(page.locator("#composer textarea")).to_be_visible()
+    waits.clear()
+    ask(page, "the second [[words:5]]")
+    assert waits.wait(20)
+    loads.set()
+    expect(page.locator("#chat-log .you")).to_have_count(2)
+    state(page, "done")
+    expect(page.locator("#chat-log .answer")).to_have_count(2)
+    expect(page.locator("#composer textarea")).to_have_value("")
 
 
 def test_a_refresh_before_the_question_is_stored_finds_the_chat(page, monkeypatch):

@@ -17,25 +17,30 @@ from ui.events import (
     MAX_PAGES_PER_ADDRESS,
     MAX_PAGES_PER_VISITOR,
     Blocks,
+    Loads,
     OpenPages,
 )
 from ui.visitor import COOKIE, Visitors
 
 
 class House:
-    """A page of one event whose handler is given. Visitors are known by a letter."""
+    """A page of one event whose handler is given, and perhaps its load. Visitors are known by a letter."""
 
-    def __init__(self, handler, *, public: bool = True) -> None:
+    def __init__(self, handler, *, public: bool = True, load=None) -> None:
         with Blocks() as self.demo:
             box = gr.Number()
             box.change(handler, box, box)
-        self.demo.visitors, self.demo.slots = Visitors(b"k" * 32, public=public), Slots("Too many.", "Wait.")
+            if load is not None:
+                self.demo.load(load, box, box)
+        self.demo.visitors, self.demo.slots, self.demo.loads = Visitors(b"k" * 32, public=public), Slots("Too many.", "Wait."), Loads()
 
-    async def event(self, letter: str = "a", *, value: object = 1, address: str = "203.0.113.5", iterator=None) -> dict:
+    async def event(
+        self, letter: str = "a", *, value: object = 1, address: str = "203.0.113.5", iterator=None, which: int = 0, page: str = "s"
+    ) -> dict:
         cookies = {COOKIE: self.demo.visitors.signed(letter * 43)}
         scope = {"type": "http", "client": (address, 1), "headers": []}
-        request = gr.Request(SimpleNamespace(scope=scope, cookies=cookies), session_hash="s")
-        return await self.demo.process_api(self.demo.fns[0], [value], request=request, iterator=iterator)
+        request = gr.Request(SimpleNamespace(scope=scope, cookies=cookies), session_hash=page)
+        return await self.demo.process_api(self.demo.fns[which], [value], request=request, iterator=iterator)
 
 
 def fails(error: Exception):
@@ -157,6 +162,50 @@ async def test_the_owner_of_a_machine_has_no_such_limit():
     await until(lambda: state.going == MAX_EVENTS_PER_VISITOR + 1)
     state.go.set()
     await asyncio.gather(*going)
+
+
+# ---- a page that is being loaded
+async def test_what_is_asked_while_a_page_loads_waits_for_it_and_other_pages_do_not():
+    loading, done = Waiting(), []
+
+    async def load(value):
+        return await loading(value)
+
+    house = House(lambda value: done.append(value) or value, load=load)
+    loads = [asyncio.create_task(house.event(which=1)) for _ in range(2)]
+    await until(lambda: loading.going == 2)
+    asked = asyncio.create_task(house.event(value=7))
+    await house.event(value=8, page="another")
+    await asyncio.sleep(0.05)
+    assert done == [8] and not asked.done()
+    loading.go.set()
+    await asyncio.gather(*loads, asked)
+    assert done == [8, 7] and house.demo.loads._of == {}
+
+
+@pytest.mark.parametrize("end", ["fails", "is cancelled", "takes too long"])
+async def test_a_load_that_does_not_end_well_keeps_nobody_waiting(end, monkeypatch):
+    loading, done = Waiting(), []
+
+    async def load(value):
+        await loading(value)
+        raise ValueError("no")
+
+    house = House(lambda value: done.append(value) or value, load=load)
+    monkeypatch.setattr("ui.events.LOAD_LIMIT_S", 0.1 if end == "takes too long" else 30.0)
+    task = asyncio.create_task(house.event(which=1))
+    await until(lambda: loading.going == 1)
+    asked = asyncio.create_task(house.event(value=7))
+    await asyncio.sleep(0)
+    if end == "is cancelled":
+        task.cancel()
+    elif end == "fails":
+        loading.go.set()
+    async with asyncio.timeout(20):
+        await asked
+    loading.go.set()
+    await asyncio.gather(task, return_exceptions=True)
+    assert done == [7] and house.demo.loads._of == {}
 
 
 # ---- open pages

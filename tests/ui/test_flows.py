@@ -363,6 +363,52 @@ async def test_a_load_without_a_chat_shows_the_empty_page(house, chat):
     assert W.hello in tab.last["html"]
 
 
+async def test_a_load_that_comes_after_the_first_question_keeps_to_its_chat(house):
+    tab, shown = house.tab(), []
+
+    async def load(tab: Tab) -> bool:
+        if not shown:
+            shown.append(await house.chats.load(tab.session, tab.request))
+        return False
+
+    await tab.send("early [[think:20]][[words:30]][[rate:100]]", on_update=load)
+    chat = tab.session.conversation_id
+    assert chat is not None and shown[0][tab.page.log]["chat"] == chat
+    await tab.take(house.answers.resume(tab.session, tab.request))
+    assert tab.roles == ["user", "assistant"] and tab.session.conversation_id == chat
+
+
+async def test_following_begins_once_where_a_chat_was_opened_just_before_a_question(house):
+    """`resume`, which comes after a load, must not take an answer away from who asked for it and has not told the page yet."""
+    tab = house.tab()
+    view = house.chat.views.move(tab.request.session_hash, begins=True)
+    run = await (await house.backend.open()).send(
+        LOCAL_OWNER, tab.session.access, None, SLOW, await house.chat.choices(THINKING, tab.session, tab.panel())
+    )
+    tab.session.conversation_id = run.conversation_id
+    assert [update async for update in house.answers.resume(tab.session, tab.request)] == [{tab.page.live: gr.skip()}]
+    assert house.chat.views.shows(tab.request.session_hash, view)
+    house.chat.views.told(view)
+    async with asyncio.timeout(20):
+        async for update in house.answers.resume(tab.session, tab.request):
+            assert update[tab.page.live]["on"]
+            break
+    assert not house.chat.views.shows(tab.request.session_hash, view)
+    await house.backend.runs.stop(run)
+
+
+async def test_who_asks_tells_the_page_first(house):
+    """From the moment that an answer is followed until the page knows of it, and not longer."""
+    tab, begins = house.tab(), []
+
+    async def look(tab: Tab) -> bool:
+        begins.append(house.chat.views.begins(tab.request.session_hash))
+        return False
+
+    await tab.send("hello [[think:20]][[words:60]][[rate:100]]", on_update=look)
+    assert begins and not any(begins)
+
+
 async def test_looking_at_another_chat_leaves_the_run_going(house, started):
     tab = house.tab()
     started.hold()  # the question is not stored yet as another chat is opened

@@ -46,6 +46,9 @@ class Asking:
 
     async def resume(self, session: Session, request: gr.Request) -> AsyncGenerator[Updates, None]:
         """Follows what is being written in the open comparison: after a reload, a pane asked again, a pane moved."""
+        if self.tab.views.begins(str(request.session_hash)):
+            yield {self.parts.live: gr.skip()}  # asked since: who asked tells the page that it begins
+            return
         comparing = await self.tab.backend.side_by_side()
         await comparing.settled(self.tab.open(session))
         runs = self.tab.running(comparing, session, request)
@@ -61,7 +64,7 @@ class Asking:
 
     async def _follow(self, runs: dict[int, Run], session: Session, request: gr.Request, *, begins: bool) -> AsyncGenerator[Updates, None]:
         session_hash, comparison = str(request.session_hash), self.tab.open(session)
-        view = self.tab.views.move(session_hash)
+        view = self.tab.views.move(session_hash, begins=begins)
         session.side_by_side.live_nodes = frozenset(run.node_id for run in runs.values())
         for run in runs.values():
             self.tab.backend.runs.watch(run, session_hash)
@@ -76,6 +79,7 @@ class Asking:
         async with aclosing(follow(runs, capabilities, self.tab.waits(session), hidden, lambda: shown() and not moved())) as values:
             async for told in values:
                 value = {**told, **marks}
+                self.tab.views.told(view)
                 yield {self.parts.live: value}
         if shown():
             failures = [await run.storage_failure() for run in runs.values()] if all(run.ended for run in runs.values()) else []
