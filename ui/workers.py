@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import logging
 import os
-import subprocess
+import subprocess  # nosec B404: to run our own module
 import sys
 import threading
 import time
@@ -44,7 +44,7 @@ class _Worker:
     def __init__(self) -> None:
         kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
         path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # nosec B603: this Python, no shell, nothing that a stranger wrote
             [sys.executable, "-X", "utf8", "-m", "ui.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**kept, "PYTHONPATH": path}, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip

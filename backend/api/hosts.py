@@ -51,7 +51,7 @@ class Rules:
     def __post_init__(self) -> None:
         own = {*LOOPBACK_NAMES}
         bound = host_name(f"[{self.listens_at}]" if ":" in self.listens_at else self.listens_at)
-        if bound is not None and self.listens_at not in ("0.0.0.0", "::"):
+        if bound is not None and self.listens_at not in ("0.0.0.0", "::"):  # nosec B104: compared, not bound
             own.add(bound.name)
         if self.shared:
             machine = socket.gethostname().lower()
