@@ -49,12 +49,12 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
     with Blocks(title=W.product, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         tab: ChatTab
 
-        async def trace(node: str, request: gr.Request) -> list[str]:
+        async def trace(node: str, request: gr.Request) -> str:
             whose = drawing.visitor.set(tab.owner(request) if tab.visitors.public else None)
             try:
                 return await tab.trace(str(node), request)
             except BackendError as error:
-                return [render.error_card(error.message, error.hint, (), elem_id=None)]
+                return f"{error.message} {error.hint}"
             finally:
                 drawing.visitor.reset(whose)
 

@@ -7,21 +7,20 @@ import json
 import gradio as gr
 
 from backend import TOKEN_VARIABLE, Capabilities, Settings, calling_snippets
-from ui.markdown import to_html
+from ui.markup import markdown
 from ui.mcp_server import PATH
 from ui.text import about_en as words
 
 ADDRESS = "http://address.invalid"  # the page puts its own in place of it; nothing is ever called by this name
 _PUT_ADDRESS = """
 const own = location.origin + location.pathname.replace(/\\/+$/, '');
-for (const link of element.querySelectorAll('a')) link.href = link.getAttribute('href').replaceAll(props.placeholder, own);
-const texts = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
-while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(props.placeholder, own);
+const text = element.querySelector('markdown-text');
+text.write(text.source.replaceAll(props.placeholder, own));
 """
 
 
 def calling(settings: Settings, model: str, capabilities: Capabilities) -> gr.HTML:
-    text = f"<div class='answer'>{to_html(calling_text(settings, model, capabilities))}</div>"
+    text = f"<div class='answer'>{markdown(calling_text(settings, model, capabilities))}</div>"
     return gr.HTML(text, js_on_load=_PUT_ADDRESS, placeholder=ADDRESS, elem_id="calling", apply_default_css=False)
 
 

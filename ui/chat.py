@@ -179,10 +179,10 @@ class ChatTab:
             )
         return download("run.qnrun.jsonl", recording_of(run), "application/jsonl")
 
-    async def trace(self, node: str, request: gr.Request) -> list[str]:
+    async def trace(self, node: str, request: gr.Request) -> str:
         """The server function behind a folded trace."""
         chat = await self.backend.open()
-        return await drawing.in_thread(render.trace_html, await chat.history.thinking_of(self.owner(request), node))
+        return await chat.history.thinking_of(self.owner(request), node)
 
     def gone(self, request: gr.Request) -> None:
         """The tab was closed or reloaded."""

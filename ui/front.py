@@ -12,10 +12,11 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from backend import HTTP_PATHS, Backend, BackendError
-from ui import mcp_server
+from ui import mcp_server, page_files
 from ui.beside import BesideThePage
 from ui.bodies import BoundedBodies, refuse
 from ui.events import Blocks
+from ui.page_files import PageFiles
 from ui.uploads import BoundedUploads, UploadedFiles
 from ui.visitor import PageHeaders, Visitors
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 def front(page: ASGIApp, backend: Backend, blocks: Blocks, *, listens_at: str) -> ASGIApp:
     """`page`, which serves `blocks`, with all that stands before it."""
     visitors, files = Visitors.of(backend), UploadedFiles(bounded=backend.settings.public)
+    page = BesideThePage(page, app_beside=PageFiles(), paths=(page_files.PATH,))
     bodies = BoundedBodies(McpForCallers(page, admit=backend.asking.admit), admit=blocks.admit)
     address_of = lambda scope: visitors.address(Request(scope))  # noqa: E731
     bounded = BoundedUploads(bodies, files=files, owner_of=visitors.owner_of, address_of=address_of)

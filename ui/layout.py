@@ -37,7 +37,7 @@ LIVE_TEMPLATE = f"""
       <span class='of num'></span></div>
     <div id='thinking-live' class='trace-text' tabindex='0' aria-live='off'></div>
   </div>
-  <div id='answer-live' class='answer-live' dir='auto' aria-live='off'><div class='frozen'></div><div class='tail'></div></div>
+  <div id='answer-live' class='answer-live' dir='auto' aria-live='off'><div class='drawn'></div><div class='tail'></div></div>
   <div class='wait'></div>
 </div>
 <div class='page-error'></div>

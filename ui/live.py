@@ -10,8 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Collection
 from typing import Any
 
 from backend import LiveCounter, Run
-from ui.drawing import draft, sketch
-from ui.growing import LiveMarkdown
 from ui.markup import count
 from ui.text import WORDS as W
 from ui.tools.cards import calls_being_written, step_parts
@@ -24,11 +22,10 @@ IDLE: dict[str, Any] = {"on": False, "running": False, "state": "idle", "status"
 
 
 class LiveView:
-    """Follows one run. Keeps what is costly to make again: rendered blocks, token counts."""
+    """Follows one run. Keeps what is costly to make again: token counts."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._markdown = LiveMarkdown()
         self._counter = LiveCounter()
         self._counted = self._about = 0
         self._said, self._said_step = "", -1
@@ -36,8 +33,6 @@ class LiveView:
     def value(self) -> dict[str, Any]:
         """What the live component shows now."""
         run = self._run
-        as_json = run.request.format is not None  # no Markdown: it is laid out once it is whole
-        self._markdown.advance("" if as_json else run.answer.text, draft)
         return {
             "on": True,
             "running": not run.ended,
@@ -45,9 +40,10 @@ class LiveView:
             "status": self._status(),
             "says": self._says(),
             "thinking": self._thinking(),
-            "blocks": self._markdown.blocks,
-            "tail": run.answer.text if as_json else self._markdown.tail,
-            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended, draw=sketch), *calls_being_written(run)],
+            "answer": run.answer.text,
+            "plain": run.request.format is not None,  # JSON is no Markdown: it is laid out once it is whole
+            "ended": run.ended,
+            "steps": [*step_parts(run.steps, live=run.desk is not None and not run.ended), *calls_being_written(run)],
             "wait": self._waiting(),
         }
 

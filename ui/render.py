@@ -1,5 +1,5 @@
 """Pure functions from what the backend holds to what the page's components show. Everything a model or a person wrote is
-escaped or rendered by `ui.markdown` here, on the way out; nothing else builds markup from text.
+escaped here, on the way out; nothing else builds markup from text. Markdown is drawn by the page.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from hashlib import blake2s
 from typing import Any
 
 from backend import BackendError, Capabilities, Conversation, Node, ShelfEntry, Usage, display_name
-from ui.drawing import blocks, to_html
-from ui.markup import count, esc, thinking_seconds
+from ui.markup import count, esc, markdown, said, thinking_seconds
 from ui.runcard import run_card
 from ui.text import WORDS as W
 from ui.tools.cards import steps_html
@@ -124,7 +123,7 @@ def user_turn(node: Node) -> str:
         + action("edit", W.edit)
         + action("delete", W.delete)
     )
-    return f"<div class='you' dir='auto'>{files}{esc(node.content)}</div><div class='acts'>{acts}</div>"
+    return f"<div class='you' dir='auto'>{files}{said(node.content)}</div><div class='acts'>{acts}</div>"
 
 
 def trace_summary(node: Node) -> str:
@@ -165,7 +164,7 @@ def answer_parts(node: Node, *, trace_class: str = "trace", plain: bool = False)
         parts.append(f"<details class='{trace_class}'><summary>{summary}</summary><div class='trace-body'></div></details>")
     if node.content.strip():
         wanted = node.parameters.get("format")
-        shown = json_answer(node.content, wanted) if isinstance(wanted, dict) else to_html(node.content)
+        shown = json_answer(node.content, wanted) if isinstance(wanted, dict) else markdown(node.content)
         parts.append(f"<div class='answer' dir='auto' data-testid='bot'>{shown}</div>")
     elif node.status == "stopped":
         parts.append(f"<p class='note'>{esc(W.empty_stopped)}</p>")
@@ -199,11 +198,6 @@ def assistant_turn(node: Node, capabilities: Capabilities | None, *, last: bool,
     acts += action("request", W.show_request) + action("record", W.save_recording) + action("delete", W.delete)
     parts.append(f"<div class='acts'>{acts}</div>")
     return "".join(parts)
-
-
-def trace_html(text: str) -> list[str]:
-    """A trace as rendered blocks, for the moment it is opened."""
-    return blocks(text)
 
 
 def empty_page(*, demo: bool, recordings: Sequence[ShelfEntry]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 
 import gradio as gr
 
 from backend.catalogue import ASSETS
+from ui import page_files
+from ui.text import WORDS as W
 
 PAGE = ASSETS / "page"
 
@@ -24,9 +27,11 @@ def head() -> str:
     begin with body inside a media query.
     """
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
-    styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "compare", "tools"))
-    scripts = "\n".join(script(name) for name in ("page", "growing", "turns"))
-    return f"{viewport}<style>{styles}</style><script>{scripts}</script>"
+    styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "markdown", "compare", "tools"))
+    scripts = "\n".join(script(name) for name in ("page", "drawing", "growing", "turns"))
+    known = {"version": page_files.version(), "code": W.code}
+    config = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
+    return f"{viewport}<style>{styles}</style><script>{scripts}</script>".replace("PLAYGROUND_CONFIG", config)
 
 
 def theme() -> gr.themes.Base:

@@ -1,4 +1,4 @@
-"""A process that lays out strangers' texts, so that it can be killed when one of them takes too long. `python -m ui.worker` is its
+"""A process that compares strangers' texts, so that it can be killed when one of them takes too long. `python -m ui.worker` is its
 whole life: it answers on its output what it is asked on its input, one thing after another, and ends with its input.
 
 A frame is a list of texts: their number, then each one's length in bytes and its UTF-8. A question is a task, the seconds after
@@ -43,13 +43,6 @@ def _exactly(source: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _markdown(text: str) -> Iterator[list[str]]:
-    from ui.markdown import Budget, rendered
-
-    for part, end in rendered(text, Budget()):
-        yield [part, str(end)]
-
-
 def _difference(left: str, right: str) -> Iterator[list[str]]:
     from ui.compare.difference import difference
 
@@ -57,7 +50,7 @@ def _difference(left: str, right: str) -> Iterator[list[str]]:
     yield [found.left, found.right, repr(found.same_share), "cut" if found.cut else ""]
 
 
-TASKS: dict[str, Callable[..., Iterator[list[str]]]] = {"markdown": _markdown, "difference": _difference}
+TASKS: dict[str, Callable[..., Iterator[list[str]]]] = {"difference": _difference}
 
 
 def main() -> None:
@@ -71,7 +64,7 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    import ui.markdown  # noqa: F401  before the first question, whose time is limited
+    import ui.compare.difference  # noqa: F401  before the first question, whose time is limited
 
     write_frame(answers, ["ready"])
     with suppress(EOFError, BrokenPipeError):

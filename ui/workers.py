@@ -1,4 +1,4 @@
-"""The processes that lay out strangers' texts (`ui.worker`): at most two, started when first needed, killed at their limit.
+"""The processes that compare strangers' texts (`ui.worker`): at most two, started when first needed, killed at their limit.
 
 Called from threads, which wait for the answer on a pipe: the event loop and the interpreter are free meanwhile.
 """
@@ -50,7 +50,7 @@ class _Worker:
         )  # fmt: skip
         if self._within(START_S, self._read) != ["ready"]:
             self.end()
-            raise OSError("the process that lays out texts did not start")
+            raise OSError("the process that compares texts did not start")
 
     def ask(self, task: str, texts: Sequence[str], limit_s: float) -> Outcome:
         """Kills the process where the answer takes longer than `limit_s`."""
@@ -62,7 +62,7 @@ class _Worker:
                 outcome.parts.append(frame[1:])
             outcome.whole = frame == ["end"]
             if frame[0] == "failed":
-                log.info("%s was not laid out: %s", task, frame[1])
+                log.info("no %s was made: %s", task, frame[1])
 
         self._within(limit_s, answer)
         return outcome

@@ -1,8 +1,8 @@
-// Text in the making, in one place of the page: a trace as plain text, and an answer as finished blocks (HTML that the server escaped)
-// and a plain tail. Used by the chat and by each pane of a comparison.
+// Text in the making, in one place of the page: a trace as plain text, and an answer as Markdown that is drawn while it grows, or plain where
+// it is none (JSON). Used by the chat and by each pane of a comparison.
 window.playground.Growing = class {
-  constructor({ trace, frozen, tail }) {
-    Object.assign(this, { trace, frozen, count: 0, follow: true, thought: new playground.Pieces(trace, 4000), rest: new playground.Pieces(tail, 1000) });
+  constructor({ trace, drawn, tail }) {
+    Object.assign(this, { trace, follow: true, thought: new playground.Pieces(trace, 4000), text: new playground.GrowingText(drawn), rest: new playground.Pieces(tail, 1000) });
     trace.addEventListener('scroll', () => { this.follow = trace.scrollHeight - trace.scrollTop - trace.clientHeight < 24; });
   }
   think(all) {
@@ -10,10 +10,9 @@ window.playground.Growing = class {
     if (this.follow && !this.trace.hidden) this.trace.scrollTop = this.trace.scrollHeight;
   }
   forget() { this.thought.show(''); }
-  answer(blocks, tail) {
-    if (blocks.length < this.count) { this.frozen.textContent = ''; this.count = 0; }
-    for (; this.count < blocks.length; this.count++) { const d = document.createElement('div'); d.innerHTML = blocks[this.count]; this.frozen.append(d); }
-    this.rest.show(tail);
+  answer(text, { ended = false, plain = false } = {}) {
+    this.rest.show(plain ? text : '');
+    if (plain || !text) { if (this.text.sent || this.text.wanted || this.text.busy) this.text.clear(); } else this.text.show(text, ended);
   }
 };
 // Plain text that mostly grows: only what is new is appended, in pieces of `size` characters, of which the browser lays out the last again.

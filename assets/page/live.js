@@ -1,18 +1,20 @@
-// The answer in the making. value = { on, state, status, says, steps: [{id, html}], thinking: {text, head, of, share, level, done}, blocks, tail, wait, error, context }.
+// The answer in the making. value = { on, state, status, says, steps: [{id, html}], thinking: {text, head, of, share, level, done}, answer, plain, ended, wait, error, context }.
 // Beside it { view, begins, chat, sent, over }: which following of an answer this is, its chat, and what the server is
 // to be asked for as it begins and ends, unsaved: or as it is stored after all; left: what was followed is no longer shown.
 const at = (s) => element.querySelector(s);
-const box = at('.think'), text = at('#thinking-live'), frozen = at('.frozen'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
+const box = at('.think'), text = at('#thinking-live'), drawn = at('.drawn'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
 const says = document.createElement('div'); says.className = 'visually-hidden'; says.setAttribute('role', 'status'); element.append(says);
 const scroller = () => document.querySelector('#scroll');
-const growing = new playground.Growing({ trace: text, frozen, tail });
+const growing = new playground.Growing({ trace: text, drawn, tail });
 let follow = true;
+const toEnd = () => { const s = scroller(); if (s && follow) s.scrollTop = s.scrollHeight; };
+growing.text.onDrawn = toEnd;
 function watchScroll() {
   const s = scroller(); if (!s || s.dataset.watched) return; s.dataset.watched = 'yes';
   const atEnd = () => s.scrollHeight - s.scrollTop - s.clientHeight < 40;
   const set = (on) => { follow = on; if (follow) delete document.body.dataset.away; else document.body.dataset.away = 'on'; };
   s.addEventListener('scroll', () => set(atEnd()), { passive: true });
-  const sizes = new ResizeObserver(() => { if (atEnd()) set(true); }); // a shorter chat has its end in view without any scrolling
+  const sizes = new ResizeObserver(() => { if (atEnd()) set(true); else if (follow) s.scrollTop = s.scrollHeight; }); // a shorter chat has its end in view; what is drawn late moves it
   for (const child of s.children) sizes.observe(child);
 }
 let seen = null, ended = null, unsaved = null;
@@ -45,7 +47,7 @@ function draw() {
     growing.think(t.text || '');
   } else { growing.forget(); delete box.dataset.open; }
   drawSteps(v.steps || []);
-  growing.answer(v.blocks || [], v.tail || '');
+  growing.answer(v.answer || '', v);
   wait.textContent = v.wait || '';
   if (error.dataset.html !== (v.error || '')) { error.innerHTML = v.error || ''; error.dataset.html = v.error || ''; }
   if (v.says && says.textContent !== v.says) says.textContent = v.says;

@@ -17,6 +17,7 @@
   const panel = (name) => { if (name) body().dataset.panel = name; else delete body().dataset.panel; delete body().dataset.right; if (phone() && body().dataset.sheet !== 'right') sheet('right'); };
   window.playground = {
     panel, sheet, click,
+    config: PLAYGROUND_CONFIG, // { version, code }: of the files beside the page, and the words of a code block's buttons
     running: (on) => { if (on) body().dataset.running = 'on'; else delete body().dataset.running; },
     // Sets a text box of Gradio's the way a person would, so that its own state follows.
     type: (selector, text) => { const box = document.querySelector(selector); if (!box) return; Object.getOwnPropertyDescriptor(box.constructor.prototype, 'value').set.call(box, text); box.dispatchEvent(new Event('input', { bubbles: true })); box.focus(); },
@@ -54,7 +55,6 @@
     else if (at('#seg-tools')) panel('tools');
     else if (at('#seg-connect')) panel('connect');
     else if (at('#jump')) { const s = document.querySelector('#scroll'); s.scrollTop = s.scrollHeight; }
-    else if (at('[data-copy-code]')) playground.copy(at('.code').querySelector('pre').innerText, at('[data-copy-code]'));
     if (phone() && (at('#new-chat') || at('.chat-entry > button.open'))) sheet();
     for (const menu of document.querySelectorAll('.menu:not(.pane-menu)')) if (!menu.parentElement.contains(e.target)) menu.remove();
   });

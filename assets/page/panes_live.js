@@ -1,11 +1,12 @@
-// The answers in the making, drawn into the panes. value = { panes: [null | { state, status, thinking, blocks, tail, wait, error, foot }], running,
+// The answers in the making, drawn into the panes. value = { panes: [null | { state, status, thinking, answer, plain, ended, wait, error, foot }], running,
 // hidden, state, status, error }; beside it { view, begins, comparison, over, left } as in live.js.
 const error = element.querySelector('.page-error'), says = element.querySelector('[role=status]');
 const html = (node, words) => { if (node.dataset.html !== words) { node.innerHTML = words; node.dataset.html = words; } };
 const panes = [...document.querySelectorAll('.pane')].map((row) => {
   const at = (s) => row.querySelector(s), box = at('.think'), trace = at('.trace-text'), answer = at('.answer-live'), body = at('.pane-body');
-  const growing = new playground.Growing({ trace, frozen: at('.frozen'), tail: at('.tail') });
+  const growing = new playground.Growing({ trace, drawn: at('.drawn'), tail: at('.tail') });
   let follow = true;
+  growing.text.onDrawn = () => { if (follow) body.scrollTop = body.scrollHeight; };
   body.addEventListener('scroll', () => { follow = body.scrollHeight - body.scrollTop - body.clientHeight < 40; }, { passive: true });
   at('.trace-head').addEventListener('click', () => { if (box.dataset.open) delete box.dataset.open; else box.dataset.open = 'yes'; trace.hidden = !box.dataset.open; });
   return { row, draw(p) {
@@ -13,15 +14,15 @@ const panes = [...document.querySelectorAll('.pane')].map((row) => {
     if (!p) {
       if (live.hidden) return;
       live.hidden = true; stop.hidden = true; answer.classList.remove('answer'); box.classList.remove('thinking');
-      growing.forget(); growing.answer([], ''); box.hidden = true; delete box.dataset.open; html(at('.pane-error'), ''); at('.wait').textContent = '';
+      growing.forget(); growing.answer(''); box.hidden = true; delete box.dataset.open; html(at('.pane-error'), ''); at('.wait').textContent = '';
       return;
     }
     const ended = ['done', 'stopped', 'error'].includes(p.state);
     live.hidden = false; stop.hidden = ended; row.dataset.state = p.state; at('.state').textContent = p.status;
     const tab = document.querySelector(`[data-tab-of="${Number(row.dataset.place) + 1}"]`); if (tab) tab.dataset.state = p.state;
-    const t = p.thinking; box.hidden = !t; box.classList.toggle('thinking', !!t); answer.classList.toggle('answer', !!(p.blocks.length || p.tail));
+    const t = p.thinking; box.hidden = !t; box.classList.toggle('thinking', !!t); answer.classList.toggle('answer', !!p.answer);
     if (t) { playground.traceHead(box, t); trace.hidden = !!t.done && !box.dataset.open; growing.think(t.text); } else growing.forget();
-    growing.answer(p.blocks, p.tail); at('.wait').textContent = p.wait || '';
+    growing.answer(p.answer, p); at('.wait').textContent = p.wait || '';
     html(at('.pane-error'), p.error || ''); html(at('.pane-foot'), p.foot || '');
     if (follow) body.scrollTop = body.scrollHeight;
   } };

@@ -1,5 +1,5 @@
 // Finished turns in one place of the page: [{ id, key, role, html, copy }], HTML built and escaped by the server. A turn whose key did
-// not change keeps its element, so open traces and selections survive an update. `trace(id)` gives the blocks of a folded trace.
+// not change keeps its element, so open traces and selections survive an update. `trace(id)` gives a folded trace's text.
 window.playground.Turns = class {
   constructor(root, trace) {
     this.root = root; this.known = new Map();
@@ -9,13 +9,8 @@ window.playground.Turns = class {
       box.dataset.filled = 'yes';
       const body = box.querySelector('.trace-body'); body.textContent = '…';
       try {
-        const blocks = await trace(this.idOf(box));
-        body.textContent = '';
-        const add = (from) => { // a few blocks a frame, so that a very long trace does not freeze the page
-          for (const html of blocks.slice(from, from + 20)) { const d = document.createElement('div'); d.innerHTML = html; body.append(d); }
-          if (from + 20 < blocks.length) requestAnimationFrame(() => add(from + 20));
-        };
-        add(0);
+        const text = await trace(this.idOf(box)), drawn = document.createElement('markdown-text');
+        drawn.textContent = text; body.textContent = ''; body.append(drawn);
       } catch { delete box.dataset.filled; body.textContent = '-'; }
     }, true);
   }

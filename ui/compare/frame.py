@@ -145,7 +145,7 @@ def _pane(number: int) -> str:
         f"<span class='meter' role='meter' aria-label='{esc(W.parameters['thinking_budget'])}'"
         " aria-valuemin='0' aria-valuemax='100' hidden><i></i></span><span class='of num'></span></div>"
         "<div class='trace-text' aria-live='off'></div></div>"
-        "<div class='answer-live' dir='auto' aria-live='off'><div class='frozen'></div><div class='tail'></div></div>"
+        "<div class='answer-live' dir='auto' aria-live='off'><div class='drawn'></div><div class='tail'></div></div>"
         "<div class='wait'></div><div class='pane-error'></div></div></div><div class='pane-foot num'></div></section>"
     )  # fmt: skip
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from backend import Capabilities, Lanes, Run, node_of
 from ui.compare.bench import error, foot
-from ui.drawing import drafted
 from ui.live import HEARTBEAT_S, LONGEST_GAP_S, LiveView
 from ui.text import WORDS as W
 
@@ -26,21 +25,11 @@ class PaneView(LiveView):
     def __init__(self, run: Run, capabilities: Capabilities | None, hidden: Callable[[], bool], *, waits: bool) -> None:
         super().__init__(run)
         self._capabilities, self._hidden, self._waits = capabilities, hidden, waits
-        self._whole: tuple[int, list[str]] = (-1, [])
-
-    async def finish(self) -> None:
-        """Lays out what an ended answer still has as plain text."""
-        value = super().value()
-        if self._run.ended and self._whole[0] != self._run.version:
-            rest = [await drafted(value["tail"])] if value["tail"].strip() else []
-            self._whole = (self._run.version, [*value["blocks"], *rest])
 
     def value(self) -> dict[str, Any]:
         value, run, hidden = super().value(), self._run, self._hidden()
         del value["says"], value["running"], value["on"]
         if run.ended:
-            if self._whole[0] == run.version:
-                value |= {"blocks": self._whole[1], "tail": ""}
             value["foot"] = "" if hidden else foot(node_of(run), self._capabilities, waits=self._waits)
             if run.error is not None:
                 value["error"] = error(run.error.message, run.error.hint, type(run.error).__name__, hidden=hidden)
@@ -78,8 +67,6 @@ async def follow(
             before_s = time.monotonic()
             for lane, place in enumerate(places):
                 if lane in marks or not lanes.runs[lane].ended:  # the seconds of a silent one go on
-                    if lanes.runs[lane].ended:
-                        await views[lane].finish()
                     shown[place] = views[lane].value()
             yield {"panes": list(shown), "running": not ended, "hidden": hidden(), **_state(lanes)}
             if ended:

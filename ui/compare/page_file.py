@@ -20,17 +20,16 @@ from backend.catalogue import ASSETS
 from ui.compare.bench import foot
 from ui.compare.difference import diff_view
 from ui.compare.table import Column, table_view
-from ui.drawing import difference, to_html
-from ui.markdown import MATHML_ATTRIBUTES, MATHML_TAGS
-from ui.markup import esc
+from ui.drawing import difference
+from ui.markup import esc, markdown, said
 from ui.render import answer_parts, error_card
 from ui.text import WORDS as W
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; font-src data:; img-src data:"
 LONGEST_TITLE = 60  # characters of the first prompt in the window's title
 _EMPTY_TRACE = "<div class='trace-body'></div>"  # as `answer_parts` leaves it, to be filled when it is opened
-_TAGS = MATHML_TAGS | set(
-    "a article b blockquote br code del details div em footer h1 h2 h3 h4 h5 h6 header hr i ins li main ol p pre s section span strong "
+_TAGS = set(
+    "a article b blockquote br code del details div em footer h1 h2 h3 h4 h5 h6 header hr i ins li main markdown-text ol p pre s section span strong "
     "summary table tbody td th thead tr ul".split()
 )
 _ATTRIBUTES = {
@@ -39,7 +38,7 @@ _ATTRIBUTES = {
     "ol": {"start"},
     "td": {"style"},
     "th": {"scope", "style"},
-    **dict.fromkeys(MATHML_TAGS, MATHML_ATTRIBUTES),
+    "markdown-text": {"fenced"},
 }
 _SIEVE = nh3.Cleaner(
     tags=_TAGS,
@@ -97,7 +96,7 @@ def page_file(prompts: Sequence[str], sides: Sequence[Side], votes: Mapping[int,
         language=W.language,
         policy=POLICY,
         title=_writable(esc(W.file_title_of.format(prompt=short or W.file_title, product=W.product))),
-        style=(ASSETS / "page" / "export.css").read_text(encoding="utf-8"),
+        style="".join((ASSETS / "page" / f"{name}.css").read_text(encoding="utf-8") for name in ("export", "markdown")),
         body=_SIEVE.clean(_writable("\n".join(parts))),
     )
 
@@ -197,7 +196,7 @@ def _difference(answers: Sequence[tuple[str, str]]) -> str:
 
 
 def _pane(side: Side, node: Node | None, question: str | None) -> str:
-    body = "" if question is None else f"<div class='you' dir='auto'>{esc(question)}</div>"
+    body = "" if question is None else f"<div class='you' dir='auto'>{said(question)}</div>"
     body += _note(W.file_not_asked) if node is None else _answer(side, node)
     under = f"<footer>{foot(node, side.capabilities, waits=side.in_turn)}</footer>" if node else ""
     return f"<article class='pane'><header><h3>{esc(side.name)}</h3></header><div class='pane-body'>{body}</div>{under}</article>"
@@ -206,7 +205,7 @@ def _pane(side: Side, node: Node | None, question: str | None) -> str:
 def _answer(side: Side, node: Node) -> str:
     parts = answer_parts(node, trace_class="trace thinking")
     if node.thinking:
-        parts[0] = parts[0].replace(_EMPTY_TRACE, f"<div class='trace-body' dir='auto'>{to_html(node.thinking)}</div>")
+        parts[0] = parts[0].replace(_EMPTY_TRACE, f"<div class='trace-body' dir='auto'>{markdown(node.thinking)}</div>")
     if node.error is not None:
         parts.append(error_card(node.error.message, node.error.hint, (), elem_id=None))
     if node.status == "streaming":

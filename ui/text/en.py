@@ -51,6 +51,7 @@ class English(CompareEnglish, ToolsEnglish):
     # turns
     copy = "Copy"
     copied = "Copied"
+    code = {"copy": "Copy", "wrap": "Wrap", "download": "Download", "draw": "Draw"}
     edit = "Edit"
     save_edit = "Send as a new version"
     cancel = "Cancel"

@@ -9,24 +9,24 @@ from functools import partial
 from typing import Any
 
 from backend import Called, Run, Step
-from ui.drawing import kept, to_html
-from ui.markup import esc, thinking_seconds
+from ui.drawing import kept
+from ui.markup import esc, markdown, thinking_seconds
 from ui.text import WORDS as W
 
 LONGEST_SHOWN = 4000  # characters of a result; the rest scrolls no further
 MAX_LAID_OUT_CHARS = 100_000  # of arguments: longer ones are shown as they were written
 
 
-def step_parts(steps: Sequence[Step], *, live: bool, draw: Callable[[str], str] = to_html) -> list[dict[str, str]]:
+def step_parts(steps: Sequence[Step], *, live: bool) -> list[dict[str, str]]:
     """Parts with ids that stay while the answer grows, so that only what changed is drawn again; `live`: calls can be answered."""
-    return [{"id": name, "html": text} for place, step in enumerate(steps) for name, text in _parts(step, place, live, draw)]
+    return [{"id": name, "html": text} for place, step in enumerate(steps) for name, text in _parts(step, place, live)]
 
 
-def _parts(step: Step, place: int, live: bool, draw: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+def _parts(step: Step, place: int, live: bool) -> Iterator[tuple[str, str]]:
     if step.thinking:
         yield f"{place}-trace", _once(("trace", step.thinking, step.thinking_s), lambda: _trace(step))
     if step.content.strip():
-        yield f"{place}-text", f"<div class='answer step-text' dir='auto'>{draw(step.content)}</div>"
+        yield f"{place}-text", f"<div class='answer step-text' dir='auto'>{markdown(step.content)}</div>"
     for call in step.calls:
         yield call.id, _once(("card", call, live), partial(call_card, call, live=live))
 
@@ -41,7 +41,7 @@ def _once(key: object, draw: Callable[[], str]) -> str:
 
 
 def steps_html(steps: Sequence[Step]) -> str:
-    """The steps of a finished answer. Waits for what draws them."""
+    """The steps of a finished answer."""
     return "".join(part["html"] for part in step_parts(steps, live=False))
 
 

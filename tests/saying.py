@@ -1,0 +1,75 @@
+"""A server of OpenAI's API that answers with what it is given to say, at a model's pace: whatever a model might write, drawn by the page.
+
+What to say is the prompt itself, after a first line `say` (with a rate in characters a second behind it); the part before a line `</think>`
+is sent as the trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+MODEL = "say-what-is-asked"
+CHARS_PER_S = 600.0
+PIECE_CHARS = 5  # about a token
+
+
+def _text_of(body: dict[str, Any]) -> tuple[float, str, str]:
+    """(characters a second, trace, answer)."""
+    content = body["messages"][-1]["content"]
+    text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    head, _, rest = text.partition("\n")
+    rate = float(head.split()[1]) if len(head.split()) > 1 else CHARS_PER_S
+    thinking, mark, answer = rest.partition("\n</think>\n")
+    return (rate, thinking, answer) if mark else (rate, "", rest)
+
+
+async def _stream(body: dict[str, Any]) -> AsyncIterator[str]:
+    rate, thinking, answer = _text_of(body)
+    begun_s, sent = asyncio.get_running_loop().time(), 0
+    for field, text in (("reasoning_content", thinking), ("content", answer)):
+        for at in range(0, len(text), PIECE_CHARS):
+            piece = text[at : at + PIECE_CHARS]
+            sent += len(piece)
+            await asyncio.sleep(max(0.0, begun_s + sent / rate - asyncio.get_running_loop().time()))
+            yield _event({"delta": {field: piece}, "finish_reason": None})
+    yield _event({"delta": {}, "finish_reason": "stop"})
+    yield "data: [DONE]\n\n"
+
+
+def _event(choice: dict[str, Any]) -> str:
+    chunk = {"id": "said", "object": "chat.completion.chunk", "created": 0, "model": MODEL, "choices": [{"index": 0, **choice}]}
+    return f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+
+
+async def _completions(request: Request) -> StreamingResponse:
+    return StreamingResponse(_stream(await request.json()), media_type="text/event-stream")
+
+
+async def _models(request: Request) -> JSONResponse:
+    return JSONResponse({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "tests"}]})
+
+
+@contextmanager
+def saying() -> Iterator[str]:
+    """Its base URL, `/v1` included."""
+    app = Starlette(routes=[Route("/v1/chat/completions", _completions, methods=["POST"]), Route("/v1/models", _models)])
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/v1"
+    server.should_exit = True
+    thread.join(10)
