@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
+
+from tests.serving import serving
 
 MODEL = "say-what-is-asked"
 CHARS_PER_S = 600.0
@@ -64,12 +64,5 @@ async def _models(request: Request) -> JSONResponse:
 def saying() -> Iterator[str]:
     """Its base URL, `/v1` included."""
     app = Starlette(routes=[Route("/v1/chat/completions", _completions, methods=["POST"]), Route("/v1/models", _models)])
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/v1"
-    server.should_exit = True
-    thread.join(10)
+    with serving(app) as base_url:
+        yield f"{base_url}/v1"

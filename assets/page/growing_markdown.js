@@ -15,7 +15,7 @@ class GrowingMarkdown {
     }
     const rest = this.text.slice(this.done), shown = ended ? rest : settled(rest);
     const env = ended || this.fromStart ? { growing: !ended } : { ...this.env, growing: true };
-    const laid = longestBlock(rest) > MAX_BLOCK_CHARS ? [{ tree: plain(rest), line: 0 }] : laidOut(shown, env);
+    const laid = longestBlock(rest) > MAX_BLOCK_CHARS ? [{ tree: plain(rest), line: 0 }] : laidOut(shown, env, performance.now() + TEXT_MS);
     const drawn = [...this.blocks.slice(0, this.frozen), ...laid.map(({ tree }) => tree)];
     const ops = [];
     changes(this.blocks, drawn, [], ops, this.frozen);

@@ -84,7 +84,9 @@ md.block.ruler.before('html_block', 'details', (state, startLine, endLine, silen
   state.push('summary_open', 'summary', 1);
   const inline = state.push('inline', '', 0); inline.content = (summary ? summary[1] : '').trim(); inline.map = [startLine, startLine + 1]; inline.children = [];
   state.push('summary_close', 'summary', -1);
-  state.md.block.parse(summary ? inside.slice(summary[0].length) : inside.replace(/^\s*<summary>/i, ''), state.md, state.env, state.tokens);
+  const blocks = [];
+  state.md.block.parse(summary ? inside.slice(summary[0].length) : inside.replace(/^\s*<summary>/i, ''), state.md, state.env, blocks);
+  for (const token of blocks) { token.level += state.level; state.tokens.push(token); }
   const close = state.push('details_close', 'details', -1); close.block = true;
   state.line = last + 1;
   return true;
@@ -145,10 +147,8 @@ rules.image = (tokens, i, options, env, self) => {
 rules.code_inline = (tokens, i) => `<code dir="ltr">${escapeHtml(tokens[i].content)}</code>`;
 rules.footnote_ref = (tokens, i) => `<sup class="note-ref"><a data-note="${tokens[i].meta.id + 1}" role="button" tabindex="0">${tokens[i].meta.id + 1}</a></sup>`;
 rules.footnote_anchor = () => '';
-rules.footnote_block_open = () => '<section class="notes"><ol>';
-rules.footnote_block_close = () => '</ol></section>';
+rules.footnote_block_open = () => '<ol>';
 rules.footnote_open = (tokens, i) => `<li data-note-id="${tokens[i].meta.id + 1}">`;
-rules.footnote_close = () => '</li>';
 const SIDED = new Set(['p', 'li', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'td', 'th', 'blockquote', 'summary']);
 md.core.ruler.push('sides', (state) => { for (const token of state.tokens) if (token.nesting === 1 && SIDED.has(token.tag)) token.attrSet('dir', 'auto'); });
 
@@ -215,26 +215,47 @@ function trees(tokens, env) {
 }
 const written = (tokens, i, env) => (rules[tokens[i].type] ? rules[tokens[i].type](tokens, i, md.options, env, md.renderer) : md.renderer.renderToken(tokens, i, md.options)).trim();
 
-// A text as trees with where the line is that each begins in: [{ tree, line }], the notes last, without a line.
-function laidOut(text, env) {
-  const tokens = md.parse(text, env), blocks = [];
-  env.last = tokens.length - 1;
-  for (let first = 0, i = 0; i < tokens.length; i++) {
-    if (tokens[i].level || tokens[i].nesting > 0) continue;
-    const own = tokens.slice(first, i + 1), line = own[0].map ? own[0].map[0] : null;
-    env.last = tokens[i + 1] ? Infinity : own.length - 1;
+// A text as trees with the line that each begins in: [{ tree, line }], notes last, without a line. The time is looked at between blocks: what
+// is left at `untilMs` is shown as it was written (a single step that takes for ever is ended from outside, by drawing.js).
+const later = () => md.core.ruler.__rules__.filter(({ name, enabled }) => enabled && !['normalize', 'block', 'footnote_tail'].includes(name)).map(({ fn }) => fn);
+const notes = md.core.ruler.__rules__.find(({ name }) => name === 'footnote_tail').fn;
+function laidOut(text, env, untilMs = Infinity) {
+  const { growing } = env, tokens = [], groups = [], blocks = [];
+  md.block.parse(text, md, env, tokens);
+  for (let first = 0, i = 0; i < tokens.length; i++) if (!tokens[i].level && tokens[i].nesting <= 0) { groups.push(tokens.slice(first, i + 1)); first = i + 1; }
+  const ready = [], rules = later();
+  let cut = null;
+  for (const [i, own] of groups.entries()) {
+    if (performance.now() > untilMs) { cut = own[0].map[0]; break; }
+    env.growing = growing && i === groups.length - 1;
+    const state = new md.core.State(text, md, env);
+    state.tokens = own;
+    for (const rule of rules) rule(state);
+    ready.push(...state.tokens);
+  }
+  env.growing = growing;
+  const state = new md.core.State(text, md, env);
+  state.tokens = ready;
+  if (env.footnotes) notes(state);
+  for (let first = 0, i = 0; i < state.tokens.length; i++) {
+    if (state.tokens[i].level || state.tokens[i].nesting > 0) continue;
+    const own = state.tokens.slice(first, i + 1), line = own[0].map ? own[0].map[0] : null;
+    if (line !== null && performance.now() > untilMs) { cut = Math.min(line, cut ?? line); break; }
+    env.last = i === state.tokens.length - 1 ? own.length - 1 : Infinity;
     for (const tree of trees(own, env)) blocks.push({ tree, line });
     first = i + 1;
   }
-  return blocks;
+  if (cut !== null) blocks.push({ tree: plain(text.split('\n').slice(cut).join('\n')), line: cut });
+  return blocks.filter(({ tree }) => tree);
 }
+const TEXT_MS = 1500; // for one text: beyond that it is shown as it was written
 const plain = (text) => (text.trim() ? `<pre class="plain" dir="auto">${escapeHtml(text)}</pre>` : '');
 const whole = (text) => text.replace(/\r\n?/g, '\n').replace(/\0/g, '\ufffd');
 // A finished text as HTML, a string for each block.
 function finished(text) {
   text = whole(text);
-  if (longestBlock(text) > MAX_BLOCK_CHARS) return [plain(text)];
-  return laidOut(text, {}).map(({ tree }) => html(tree));
+  if (longestBlock(text) > MAX_BLOCK_CHARS) return [plain(text)].filter(Boolean);
+  return laidOut(text, {}, performance.now() + TEXT_MS).map(({ tree }) => html(tree));
 }
 const longestBlock = (text) => { let longest = 0, from = 0; for (let at; (at = text.indexOf('\n\n', from)) >= 0; from = at + 2) longest = Math.max(longest, at - from); return Math.max(longest, text.length - from); };
 // What a person wrote: as it was written, but code in fences as code.

@@ -11,8 +11,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from backend import Backend
+from tests.drawing_app import drawing_app
 from tests.emulator import running_emulator
 from tests.running_page import running_page
+from tests.serving import serving
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
@@ -91,3 +93,22 @@ def page(browser: Browser, server: tuple[str, Backend]) -> Iterator[Page]:
 def ask(page: Page, text: str) -> None:
     page.locator("#composer textarea").fill(text)
     page.locator("#composer textarea").press("Enter")
+
+
+@pytest.fixture(scope="module")
+def drawing(browser: Browser) -> Iterator[Page]:
+    """A page that holds nothing but the app's own scripts and styles, and beside it the renderer itself outside its worker."""
+    with serving(drawing_app()) as base_url:
+        context = browser.new_context(viewport={"width": 900, "height": 700})
+        outside = guard(context)
+        page = context.new_page()
+        page.goto(base_url)
+        version = page.evaluate("playground.config.version")
+        for file in (
+            "vendor/markdown.min.js vendor/highlight.min.js vendor/katex/katex.min.js vendor/katex/mhchem.min.js page/maths.js page/markdown.js "
+            "page/growing_markdown.js"
+        ).split():
+            page.add_script_tag(url=f"/page/{version}/{file}")
+        yield page
+        context.close()
+        assert outside == []
