@@ -35,7 +35,7 @@ class PageFiles:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         _, asked, folder, file = (*scope["path"].removeprefix(PATH).split("/", 3), "", "", "")[:4]
-        if folder not in self._folders or not file.endswith((".js", ".css", ".woff2", ".html")) or "node_modules" in file:
+        if folder not in self._folders or not file.endswith((".js", ".css", ".woff2")) or "node_modules" in file:
             return await PlainTextResponse("Not found", 404)(scope, receive, send)
 
         async def kept(message: Any) -> None:

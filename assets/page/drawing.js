@@ -130,7 +130,7 @@
     if (button.dataset.code === 'copy') playground.copy(code.replace(/\n$/, ''), button);
     else if (button.dataset.code === 'download') playground.save(`code.${block.dataset.file}`, code, 'text/plain');
     else if (button.dataset.code === 'wrap') { block.classList.toggle('wrapped'); button.setAttribute('aria-pressed', String(block.classList.contains('wrapped'))); }
-    else if (button.dataset.code === 'draw') playground.diagram?.(block, button);
+    else if (button.dataset.code === 'draw') playground.diagram(block, code);
   });
   playground.markdown = { ask, address, plain, warm: () => { if (!worker && failures < 3) start(); } };
   const style = document.createElement('link'); style.rel = 'stylesheet';

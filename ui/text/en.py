@@ -51,7 +51,7 @@ class English(CompareEnglish, ToolsEnglish):
     # turns
     copy = "Copy"
     copied = "Copied"
-    code = {"copy": "Copy", "wrap": "Wrap", "download": "Download", "draw": "Draw"}
+    code = {"copy": "Copy", "wrap": "Wrap", "download": "Download", "draw": "Draw", "undrawn": "This diagram could not be drawn."}
     edit = "Edit"
     save_edit = "Send as a new version"
     cancel = "Cancel"
