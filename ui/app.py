@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from backend import Backend, BackendError, Capabilities, ModelChoice, Slots, check_listening
-from ui import drawing, layout, mcp_server, render, theme
+from ui import drawing, layout, mcp_server, theme
 from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList

@@ -28,7 +28,7 @@ def version() -> str:
 
 
 class PageFiles:
-    """ASGI app: `/page/VERSION/FOLDER/FILE`. Another version is answered, too (a page that was open while the app was renewed), not kept."""
+    """ASGI app: `/page/VERSION/FOLDER/FILE`. Another version, of a page that is open while the app is renewed, is not kept."""
 
     def __init__(self) -> None:
         self._folders = {name: StaticFiles(directory=ASSETS / name) for name in FOLDERS}

@@ -28,7 +28,7 @@ def head() -> str:
     """
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
     styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "markdown", "compare", "tools"))
-    scripts = "\n".join(script(name) for name in ("page", "drawing", "diagram", "growing", "turns"))
+    scripts = "\n".join(script(name) for name in ("page", "drawing", "diagram", "saved_page", "growing", "turns"))
     known = {"version": page_files.version(), "code": W.code}
     config = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
     return f"{viewport}<style>{styles}</style><script>{scripts}</script>".replace("PLAYGROUND_CONFIG", config)

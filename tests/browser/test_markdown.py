@@ -199,7 +199,12 @@ GROWN = """async ({ text, step }) => {
 def test_the_last_frame_of_a_stream_is_the_finished_turn(drawing, text, step):
     grown = drawing.evaluate(GROWN, {"text": text, "step": step})
     assert grown["last"] == grown["end"]  # nothing jumps as the answer ends
-    assert drawing.evaluate("(html) => { const d = document.createElement('div'); d.innerHTML = html; return d.innerHTML; }", grown["finished"]) == grown["end"]
+    assert (
+        drawing.evaluate(
+            "(html) => { const d = document.createElement('div'); d.innerHTML = html; return d.innerHTML; }", grown["finished"]
+        )
+        == grown["end"]
+    )
 
 
 def test_what_is_finished_of_a_growing_text_is_not_touched_again(drawing):
@@ -211,5 +216,9 @@ RAW = re.compile(r"\*\*|``|\|--|^\s*[-#>|]|^\s*\d+\.\s|\]\(|<(?:sub|br|details|s
 
 def test_there_is_no_moment_of_raw_markdown(drawing):
     text = LONG.replace("`c||d`", "`cd`").replace("- b\n", "+ b\n")
-    raw = [(text[max(0, at - 30) : at], words[-80:]) for at, words in drawing.evaluate(GROWN, {"text": text, "step": 1})["texts"] if RAW.search(words)]
+    raw = [
+        (text[max(0, at - 30) : at], words[-80:])
+        for at, words in drawing.evaluate(GROWN, {"text": text, "step": 1})["texts"]
+        if RAW.search(words)
+    ]
     assert raw == []

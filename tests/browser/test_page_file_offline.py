@@ -66,7 +66,7 @@ def node(content: str, **given) -> Node:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Path:
+def saved(drawing: Page, tmp_path: Path) -> Path:
     quick, slow = Timing(ttft_s=0.5, total_s=2.0), Timing(ttft_s=2.0, thinking_s=3.2, total_s=8.0)
     first = node(
         f"The red house. Đây là kết quả. {EVIL}{WIDE}",
@@ -84,7 +84,7 @@ def saved(tmp_path: Path) -> Path:
     ]
     text = page_file(["Which house?", "And " + "now" * 80 + EVIL], sides, {0: f"Voted 1 · Thinking. {EVIL}"}, made_at=NOW, versions=EVIL)
     path = tmp_path / "comparison.html"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(drawing.evaluate("(text) => playground.drawnPage(text)", text), encoding="utf-8")
     return path
 
 
@@ -114,8 +114,8 @@ def test_nothing_of_an_answer_runs_or_loads(watched, saved):
     expect(page.locator(".trace-body").first).to_be_visible()
     assert page.title().startswith("Which house?")
     assert page.evaluate("window.hacked === undefined")
-    assert page.locator("script, img, iframe, svg, link, base, form, button, [onerror], [onload]").count() == 0
-    assert page.locator("style").count() == 1 and page.locator("a[href^=javascript]").count() == 0
+    assert page.locator("script, img, iframe, svg:not(.katex *), link, base, form, button, [onerror], [onload]").count() == 0
+    assert page.locator("style").count() == 2 and page.locator("a[href^=javascript]").count() == 0
     assert watched.requests == [saved.as_uri()] and watched.complaints == []
 
 
@@ -126,7 +126,7 @@ def test_everything_can_be_read_without_a_network(watched, saved):
     answer = panes.first.locator(".answer")
     expect(answer).to_contain_text("The red house. Đây là kết quả.")
     expect(answer).to_contain_text("window.hacked = 1")  # as text
-    for part in ("pre code span", "table", "math"):
+    for part in ("pre code span", "table", ".katex-html"):
         expect(answer.locator(part).first).to_be_visible()
     expect(panes.nth(1)).to_contain_text("The blue house.")
     expect(panes.nth(2).locator(".err b")).to_contain_text("There is not enough memory.")

@@ -61,7 +61,7 @@ async def test_panes_stream_beside_each_other_and_a_slow_one_holds_up_no_other(c
     await compare.send("race [[think:40]]", watch)
     assert ended and all(state in ("reading", "thinking", "answering") for state in ended)
     shown = compare.live["panes"][1]
-    assert shown["tail"] == "" and "run-card" in shown["foot"], "an ended pane is complete at once"
+    assert shown["ended"] and "run-card" in shown["foot"], "an ended pane is complete at once"
     await compare.stop()
 
 
@@ -176,7 +176,7 @@ async def test_panes_are_moved_with_their_conversations(compare):
 
 async def test_a_reload_finds_the_comparison_with_what_is_being_written(compare, house):
     async def leave(tab: Compare) -> bool:
-        return any(pane and pane["tail"] for pane in tab.live.get("panes") or [])
+        return any(pane and pane["answer"] for pane in tab.live.get("panes") or [])
 
     await compare.send("reload [[think:10]][[words:60]][[rate:100]]", leave)
     back = Compare(house, compare=compare.id)
@@ -307,7 +307,7 @@ async def test_a_disk_that_fails_is_told_and_the_answers_stay_on_the_page(compar
     monkeypatch.setattr(ComparisonStore, "save", full)
     await compare.send("disk [[think:2]][[words:3]]")
     assert "no room left" in compare.live["error"]
-    assert all(pane["blocks"] for pane in compare.live["panes"])
+    assert all(pane["answer"] for pane in compare.live["panes"])
 
 
 # ---------------------------------------------------------------- judging

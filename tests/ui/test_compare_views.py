@@ -793,7 +793,7 @@ def test_a_pane_shows_its_turns_with_the_figures_of_the_last_answer():
     assert [(turn["id"], turn["role"], turn["copy"]) for turn in pane["turns"]] == [
         ("u1", "user", "Question 1"), ("a1", "assistant", "First **bold**."), ("u2", "user", "Question 2"), ("a2", "assistant", "Second."),
     ]  # fmt: skip
-    assert "<strong>bold</strong>" in pane["turns"][1]["html"] and "777" in pane["foot"] and "1,357" not in pane["foot"]
+    assert "<markdown-text>First **bold**." in pane["turns"][1]["html"] and "777" in pane["foot"] and "1,357" not in pane["foot"]
     assert (pane["name"], pane["place"], pane["setting"]) == (THINKING.title, "1", "T 0.37 · seed 424242 · system")
 
 

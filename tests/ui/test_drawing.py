@@ -1,43 +1,40 @@
-"""Who lays out strangers' texts: a process that can be killed, while the event loop and everybody else go on."""
+"""Who compares strangers' texts: a process that can be killed, while the event loop and everybody else go on."""
 
 from __future__ import annotations
 
 import asyncio
 import html
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from backend import Called, Step
 from tests.ui.compare_tab import Compare, event
 from tests.ui.tab import until
-from ui import drawing, markdown
+from ui import drawing
 from ui.compare.difference import diff_view
+from ui.compare.difference import difference as compared
 from ui.compare.share import Share
-from ui.drawing import Kept, difference, draft, drafted, in_thread, to_html
+from ui.drawing import Kept, difference, in_thread
 from ui.text import WORDS as W
 from ui.worker import read_frame, write_frame
 from ui.workers import Outcome, Workers, _Worker
 
 ROOT = Path(__file__).resolve().parents[2]
-CODE = "```python\nx = '<b>'\n```\n"
-SLOW = "[" * 50_000  # half a second of work, whatever the machine
+PAIR = ("one two", "one three")
+SLOW = (" ".join(f"a{i}" for i in range(8_000)), " ".join(f"b{i}" for i in range(8_000)))  # far more than a hundredth of a second of work
 posix = pytest.mark.skipif(os.name != "posix", reason="the system ends no process by itself there")
 
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
     monkeypatch.setattr(drawing, "kept", Kept())
-    monkeypatch.setattr(drawing, "_drafts", type(drawing._drafts)())
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ class Asked:
         self.threads.add(threading.get_ident())
         self.spent.append(spent_s)
         assert self.held.wait(20)
-        outcome = self.outcomes.pop(0) if self.outcomes else Outcome([["<p>drawn</p>", str(len(texts[0]))]], whole=True)
+        outcome = self.outcomes.pop(0) if self.outcomes else Outcome([["left", "right", "0.5", ""]], whole=True)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -76,90 +73,18 @@ def asked(monkeypatch):
     return put
 
 
-# ---- texts
-def test_code_is_laid_out_by_another_process(monkeypatch):
-    expected = markdown.to_html(CODE)
-    monkeypatch.setattr(markdown, "rendered", None)  # not by this one
-    assert to_html(CODE) == expected and "<span" in expected
-
-
-@pytest.mark.parametrize("text", ["Hello **you**, `x` and https://example.org.", "- a\n- b", "x" * 300])
-def test_a_short_text_asks_no_process(asked, text):
-    stand_in = asked()
-    assert to_html(text) == draft(text) == markdown.to_html(text) and not stand_in.texts
-
-
-@pytest.mark.parametrize("text", ["x" * 301, "a [b](c)", "$x$", "\\(x\\)", "a|b\n-|-", "```\n```", "~~~\n~~~"])
-def test_what_may_take_a_few_milliseconds_asks_one(asked, text):
-    stand_in = asked()
-    assert to_html(text) == "<p>drawn</p>" and len(stand_in.texts) == 1
-
-
-def test_what_was_drawn_once_is_not_drawn_again(asked):
-    stand_in = asked()
-    assert to_html(CODE) == to_html(CODE.replace("\n", "\r\n")) == draft(CODE) and len(stand_in.texts) == 1
-
-
-@pytest.mark.parametrize("parts", [[], [["<p>one</p>", "5"]]])
-def test_what_a_killed_process_left_is_shown_as_it_was_written(asked, parts):
-    text = "one\n\n" + "<b> [x\n" * 100
-    stand_in = asked(Outcome(parts, whole=False))
-    shown = to_html(text)
-    rest = text[5:] if parts else text
-    assert shown == "".join(part for part, _ in parts) + markdown.plain(rest)
-    assert html.escape(rest) in shown and W.shown_as_written in html.unescape(shown)
-    assert to_html(text) == shown and len(stand_in.texts) == 1  # it is not tried again
-
-
-def test_what_found_no_free_process_is_tried_again(asked):
-    asked(Outcome(asked=False))
-    assert to_html(CODE) == markdown.plain(CODE)
-    assert to_html(CODE) == "<p>drawn</p>"
-
-
-def test_where_no_process_can_be_started_this_one_lays_out(asked):
-    asked(OSError("no more processes"))
-    assert to_html(CODE) == markdown.to_html(CODE)
-
-
-async def test_a_draft_is_there_when_it_is_asked_for_again_and_nobody_waits(asked):
-    stand_in = asked()
-    stand_in.held.clear()
-    assert draft(CODE) is None and draft(CODE) is None
-    stand_in.held.set()
-    await until(lambda: draft(CODE) == "<p>drawn</p>")
-    assert len(stand_in.texts) == 1 and threading.get_ident() not in stand_in.threads
-    assert await drafted("```\nx") == "<p>drawn</p>"
-
-
-async def test_drafts_that_nobody_fetches_are_bounded(asked, monkeypatch):
-    monkeypatch.setattr(drawing, "MAX_DRAFTS", 3)
-    stand_in = asked()
-    for number in range(10):
-        draft(f"${number}$")
-    assert len(drawing._drafts) == 3
-    await until(lambda: len(stand_in.texts) == 10)
-
-
+# ---- views
 async def test_a_view_has_a_time_for_all_its_texts_and_the_next_look_goes_on(asked, monkeypatch):
     clock = iter(range(0, 1000, 2))
     monkeypatch.setattr(drawing, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     stand_in = asked()
-    texts = [f"```\n{number}\n```" for number in range(5)]
-    first = await in_thread(lambda: [to_html(text) for text in texts])
-    assert [each == "<p>drawn</p>" for each in first] == [True] * 3 + [False] * 2  # 2 s each, of 6 s
-    assert html.escape(texts[4]) in first[4]
-    assert await in_thread(lambda: [to_html(text) for text in texts]) == ["<p>drawn</p>"] * 5 and len(stand_in.texts) == 5
+    compared = lambda: [difference("one", f"{number}").left == "left" for number in range(5)]  # noqa: E731
+    assert await in_thread(compared) == [True] * 3 + [False] * 2  # 2 s each, of 6 s
+    assert await in_thread(compared) == [True] * 5 and len(stand_in.texts) == 5
 
 
 async def test_a_view_is_built_beside_the_event_loop():
     assert await in_thread(threading.get_ident) != threading.get_ident()
-
-
-def test_a_trace_is_given_in_pieces_of_a_few_blocks():
-    text = "a **b**\n\n" * 500
-    pieces = drawing.blocks(text)
-    assert 5 < len(pieces) < 20 and "".join(pieces) == markdown.to_html(text)
 
 
 # ---- comparing
@@ -205,34 +130,34 @@ def test_none_is_started_before_it_is_needed():
 
 
 def test_one_is_killed_at_its_limit_and_the_next_comes_in_its_place(workers):
-    assert workers.ask("markdown", [CODE], limit_s=30, wait_s=30).whole
+    assert workers.ask("difference", PAIR, limit_s=30, wait_s=30).whole
     (first,) = workers._idle
-    cut = workers.ask("markdown", [SLOW], limit_s=0.01, wait_s=30)
+    cut = workers.ask("difference", SLOW, limit_s=0.01, wait_s=30)
     assert cut.asked and not cut.whole and not first.alive and not workers._idle
-    assert workers.ask("markdown", [CODE], limit_s=30, wait_s=30).whole
+    assert workers.ask("difference", PAIR, limit_s=30, wait_s=30).whole
     (second,) = workers._idle
     assert second is not first and second.alive
 
 
 def test_one_is_used_again_and_again(workers):
-    for text in ("a", CODE, "\ud800 half a sign", "5 MB" * 1_250_000, "", "中"):
-        outcome = workers.ask("markdown", [text], limit_s=60, wait_s=30)
-        assert outcome.whole and "".join(part for part, _ in outcome.parts) == markdown.to_html(text)
+    for text in ("a", "<b>", "\ud800 half a sign", "5 MB" * 1_250_000, "中"):
+        outcome = workers.ask("difference", [text, "a"], limit_s=60, wait_s=30)
+        assert outcome.whole and outcome.parts[0][0] == compared(text, "a").left
         (worker,) = workers._idle
     assert worker.process.pid == workers._idle[0].process.pid
 
 
 def test_what_fails_in_one_is_told_and_it_goes_on(workers):
     assert not workers.ask("no such task", [], limit_s=30, wait_s=30).whole
-    assert workers._idle and workers.ask("markdown", [CODE], limit_s=30, wait_s=30).whole
+    assert workers._idle and workers.ask("difference", PAIR, limit_s=30, wait_s=30).whole
 
 
 def test_closed_ones_have_ended_and_start_again_when_they_are_needed(workers):
-    workers.ask("markdown", ["a"], limit_s=30, wait_s=30)
+    workers.ask("difference", PAIR, limit_s=30, wait_s=30)
     (worker,) = workers._idle
     workers.close()
     assert not worker.alive and not workers._idle
-    assert workers.ask("markdown", ["a"], limit_s=30, wait_s=30).whole
+    assert workers.ask("difference", PAIR, limit_s=30, wait_s=30).whole
 
 
 def test_a_process_ends_with_its_input():
@@ -245,7 +170,7 @@ def test_a_process_ends_with_its_input():
 @posix
 def test_a_process_that_nobody_kills_is_ended_by_the_system():
     worker = _Worker()
-    write_frame(worker.process.stdin, ["markdown", "0.01", SLOW])
+    write_frame(worker.process.stdin, ["difference", "0.01", *SLOW])
     assert worker.process.wait(timeout=30) == -signal.SIGALRM
     worker.end()
 
@@ -330,7 +255,7 @@ async def test_one_that_fails_is_given_back():
 async def test_a_caller_that_is_cancelled_gives_its_worker_back(monkeypatch):
     pool = Pool(1)
     monkeypatch.setattr(drawing, "workers", pool.workers)
-    caller = asyncio.create_task(in_thread(to_html, CODE))
+    caller = asyncio.create_task(in_thread(difference, *PAIR))
     await until(lambda: len(pool.begun) == 1)
     caller.cancel()
     await asyncio.wait([caller])
@@ -361,37 +286,10 @@ async def watched(monkeypatch, workers):
     return stand_in
 
 
-def of_step(text):
-    return Step((Called("c", "look", "{}", "done", "1"),), content=text)
-
-
-async def test_no_handler_of_a_chat_waits_for_a_text_on_the_event_loop(house, watched):
-    chat = await house.backend.open()
-    nodes = [
-        {"id": "1", "role": "user", "content": "q"},
-        {
-            "id": "2",
-            "parent": "1",
-            "role": "assistant",
-            "content": CODE,
-            "thinking": f"hm\n\n{CODE}",
-            "steps": [asdict(of_step(f"step {CODE}"))],
-        },
-    ]
-    file = json.dumps({"format": "qwen3-next-playground chats", "version": 1, "conversations": [{"nodes": nodes, "path": ["1", "2"]}]})
-    (copied,) = await chat.history.import_text("local", file, "chat.json")
-    tab = await house.tab().pick("open", copied)
-    assert tab.last["html"].count("<span class=") >= 4 and len(watched.texts) == 2
-    assert "<span" in "".join(await house.chat.trace(tab.last["id"], tab.request)) and len(watched.texts) == 3
-    await tab.pick("open", copied)
-    assert len(watched.texts) == 3  # drawn again from memory
-    await tab.send(f"say [[say:{CODE}]] [[words:400]]")
-
-
 async def test_no_handler_of_the_panes_waits_for_a_text_on_the_event_loop(house, watched):
     compare = await Compare(house).load()
     await compare.send("list ```x``` [[words:300]]")
-    assert [compare.turns(pane) for pane in (0, 1)] == [["user", "assistant"]] * 2 and watched.texts
+    assert [compare.turns(pane) for pane in (0, 1)] == [["user", "assistant"]] * 2
     before = len(watched.texts)
     assert "diff-sides" in await compare.judging.look(event(view="diff"), compare.session, compare.request)
     assert len(watched.texts) == before + 1

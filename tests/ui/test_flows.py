@@ -49,7 +49,7 @@ async def test_a_question_is_thought_about_and_then_answered(house):
     tab = await house.tab().send("How many? [[think:60]][[words:40]][[rate:40]]")
     lives = tab.lives
     first_thought = next(i for i, value in enumerate(lives) if value.get("thinking"))
-    first_answer = next(i for i, value in enumerate(lives) if value.get("blocks") or value.get("tail"))
+    first_answer = next(i for i, value in enumerate(lives) if value.get("answer"))
     assert first_thought < first_answer
     assert any(value["state"] == "thinking" for value in lives)
     assert tab.live["on"] is False and tab.live["running"] is False and tab.live["state"] == "done"
@@ -111,7 +111,7 @@ async def test_a_seed_is_drawn_and_kept_where_none_was_set(house, emulator):
 # ---------------------------------------------------------------- stopping
 async def test_stop_during_the_answer_keeps_what_arrived_and_closes_upstream(house, emulator):
     async def stop_at_text(tab: Tab) -> None:
-        if tab.live.get("blocks") or tab.live.get("tail"):
+        if tab.live.get("answer"):
             await tab.stop()
 
     tab = await house.tab().send(f"go on {SLOW}", on_update=stop_at_text)
@@ -326,7 +326,7 @@ async def test_an_act_on_a_turn_that_is_gone_is_told(house):
 # ---------------------------------------------------------------- reload, other chats
 async def test_a_reload_attaches_to_the_answer_in_the_making_and_follows_it_to_its_end(house):
     async def away(tab: Tab) -> bool:
-        return bool(tab.live.get("tail") or tab.live.get("blocks"))
+        return bool(tab.live.get("answer"))
 
     before = await house.tab().send("hello [[think:20]][[words:300]][[rate:100]]", on_update=away)
     node = next(iter(house.backend.runs._runs.values())).node_id
@@ -413,7 +413,7 @@ async def test_looking_at_another_chat_leaves_the_run_going(house, started):
     tab = house.tab()
     started.hold()  # the question is not stored yet as another chat is opened
     following = asyncio.create_task(tab.send("hello [[think:5]][[words:300]][[rate:100]]"))
-    await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
+    await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("answer")))
     first = tab.session.conversation_id
     house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
     sent = len(tab.sent)
@@ -432,7 +432,7 @@ async def test_looking_at_another_chat_leaves_the_run_going(house, started):
 async def test_coming_back_to_a_chat_follows_its_answer_again(house):
     tab = house.tab()
     following = asyncio.create_task(tab.send("hello [[think:5]][[words:300]][[rate:100]]"))
-    await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("tail") or tab.live.get("blocks")))
+    await until(lambda: tab.page.live in tab.shown and bool(tab.live.get("answer")))
     first = tab.session.conversation_id
     house.tab().take_one(await house.chats.new_chat(tab.session, tab.request))
     async with asyncio.timeout(30):
@@ -1008,7 +1008,7 @@ async def test_a_stranger_cannot_stop_anothers_answer(houses, emulator):
 
 async def test_a_closed_tab_frees_the_engine(house, emulator):
     async def away(tab: Tab) -> bool:
-        return bool(tab.live.get("tail") or tab.live.get("blocks"))
+        return bool(tab.live.get("answer"))
 
     tab = await house.tab().send(f"long {SLOW}", on_update=away)
     tab.close()

@@ -139,11 +139,11 @@ def test_hostile_text_is_inert_wherever_it_stands(text):
 
 @pytest.mark.parametrize(
     ("text", "times"),
-    [("<script>window.hacked = 1</script>", 10), ("<b onclick='x'>bold</b>", 10), ("a < b & c > d", 10), ("&lt;script&gt;", 8)],
+    [("<script>window.hacked = 1</script>", 10), ("<b onclick='x'>bold</b>", 10), ("a < b & c > d", 10), ("&lt;script&gt;", 10)],
 )
 def test_what_looks_like_markup_is_shown_as_it_was_written(text, times):
     seen = text_of(side(node(text, thinking=text), name=text, model=text, settings={"system": text}), prompts=[text], votes={0: text})
-    # title, prompt, vote, model and system prompt; the name over settings, pane and figures; in Markdown (answer, trace) an entity is a sign
+    # title, prompt, vote, model and system prompt; the name over settings, pane and figures
     assert seen.count(text) == times
 
 
@@ -151,21 +151,9 @@ def test_nothing_is_allowed_before_the_policy_and_the_policy_is_the_strict_one()
     page = made(side(node()))
     head = page[page.index("<head>") + 6 :].lstrip()
     assert head.startswith(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">')
-    assert POLICY == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    assert POLICY == "default-src 'none'; style-src 'unsafe-inline'; font-src data:; img-src data:"
     assert page.startswith("<!doctype html>") and '<html lang="en">' in page and '<meta charset="utf-8">' in page[:1024]
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
-
-
-def test_links_of_answers_stay_links_and_tell_the_site_nothing():
-    page = made(side(node("[a](https://example.org/a?b=1&c=2) ![picture](https://example.org/p.png)")))
-    links = {value for tag, name, value in assert_inert(page).attributes if name == "href"}
-    assert links == {"https://example.org/a?b=1&c=2", "https://example.org/p.png"}
-    assert page.count('rel="noopener noreferrer nofollow"') == 2
-
-
-def test_a_link_into_the_readers_folder_is_text_only():
-    seen = assert_inert(made(side(node("[notes](../notes.html) and [share](//host/share)"))))
-    assert "href" not in {name for _, name, _ in seen.attributes} and "notes and share" in seen.text
 
 
 def test_buttons_that_would_do_nothing_are_left_out():
@@ -181,14 +169,10 @@ def test_half_a_surrogate_pair_does_not_break_the_file():
 
 
 # ---------------------------------------------------------------- everything is in it
-def test_answers_in_every_script_with_maths_code_and_tables_are_rendered():
-    answer = "# Kết quả\n\nĐây là **tiếng Việt**, 这是中文。 $$\\frac{a}{b}$$ and $x^2$\n\n| số | n |\n|---|---:|\n| sáu | 166 |\n\n```python\ndef f(): pass\n```\n"
+def test_answers_in_every_script_are_there_as_they_were_written():
+    answer = "# Kết quả\n\nĐây là **tiếng Việt**, 这是中文。 $$\\frac{a}{b}$$\n\n| số | n |\n|---|---:|\n| sáu | 166 |\n"
     page = made(side(node(answer)))
-    seen = assert_inert(page)
-    for words in ("Kết quả", "Đây là", "tiếng Việt", "这是中文。", "sáu", "166", "python"):
-        assert words in seen.text, words
-    assert {"math", "mfrac", "msup", "h1", "strong", "pre", "code"} <= set(seen.tags)
-    assert '<span class="k">def</span>' in page and 'style="text-align:right">166' in page and 'display="block"' in page
+    assert f"<markdown-text>{answer}</markdown-text>" in page and assert_inert(page)
 
 
 def test_a_long_trace_is_there_whole_and_folded():
@@ -198,7 +182,6 @@ def test_a_long_trace_is_there_whole_and_folded():
     assert W.thought.format(seconds="3.2") in trace[1] and "512 tokens" in trace[1]
     seen = Seen(trace[2])
     assert [f"số {i}" for i in range(2000)] == re.findall(r"số \d+", seen.text)
-    assert seen.tags.count("pre") == 1  # a blank line does not cut a block of code
     assert not re.search(r"<details[^>]*\sopen", page)
 
 

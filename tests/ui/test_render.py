@@ -81,10 +81,9 @@ def test_the_check_for_markup_sees_it():
         render.error_card(EVIL, EVIL, ("connect",), request_id=EVIL),
         render.page_error(BackendError(EVIL, hint=EVIL, request_id=EVIL)),
         render.empty_page(demo=True, recordings=[ShelfEntry(EVIL, EVIL, EVIL, False)]),
-        "".join(render.trace_html(EVIL)),
         render.siblings(node(id="n1", siblings=("n1", EVIL))),
     ],
-    ids="prompt file answer trace model error seed note region card page-error recording trace-html sibling".split(),
+    ids="prompt file answer trace model error seed note region card page-error recording sibling".split(),
 )
 def test_what_was_written_by_others_is_never_markup(markup):
     assert_harmless(markup)

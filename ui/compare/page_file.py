@@ -1,4 +1,5 @@
-"""A comparison as one HTML file that opens anywhere, offline: no script, no address that anything is loaded from.
+"""A comparison as one HTML file that opens anywhere, offline: no script, no address that anything is loaded from. The browser that saves it
+draws its Markdown first (assets/page/saved_page.js); without that it shows what was written.
 
 What models and people wrote is escaped or rendered by the page's own functions; then the whole body goes through a sieve that knows
 only what such a page is made of, which also takes out the buttons that would do nothing here. Knows no comparison and no database,
@@ -28,8 +29,8 @@ from ui.text import WORDS as W
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; font-src data:; img-src data:"
 LONGEST_TITLE = 60  # characters of the first prompt in the window's title
 _EMPTY_TRACE = "<div class='trace-body'></div>"  # as `answer_parts` leaves it, to be filled when it is opened
-_TAGS = set(
-    "a article b blockquote br code del details div em footer h1 h2 h3 h4 h5 h6 header hr i ins li main markdown-text ol p pre s section span strong "
+_TAGS = {"markdown-text"} | set(
+    "a article b blockquote br code del details div em footer h1 h2 h3 h4 h5 h6 header hr i ins li main ol p pre s section span strong "
     "summary table tbody td th thead tr ul".split()
 )
 _ATTRIBUTES = {
