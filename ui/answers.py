@@ -90,7 +90,7 @@ class Answers:
             yield {self.page.live: page_error(error)}
             return
         session.conversation_id = run.conversation_id
-        async with aclosing(self._follow(run, request, {"begins": True, "sent": sent, "chat": run.conversation_id})) as updates:
+        async with aclosing(self._follow(run, session, request, {"begins": True, "sent": sent, "chat": run.conversation_id})) as updates:
             async for update in updates:
                 yield update
 
@@ -106,11 +106,13 @@ class Answers:
             over = {**IDLE, "view": self.tab.views.move(str(request.session_hash)), "over": True}
             yield {self.page.live: over if ended else gr.skip()}
             return
-        async with aclosing(self._follow(run, request, {})) as updates:
+        async with aclosing(self._follow(run, session, request, {})) as updates:
             async for update in updates:
                 yield update
 
-    async def _follow(self, run: Run, request: gr.Request, marks: dict[str, Any]) -> AsyncGenerator[Updates, None]:
+    async def _follow(
+        self, run: Run, session: Session, request: gr.Request, marks: dict[str, Any]
+    ) -> AsyncGenerator[Updates, None]:
         """The answer live, to its end or until the page shows something else. `marks` tell the page's script what has begun."""
         session_hash, value = str(request.session_hash), IDLE
         view = self.tab.views.move(session_hash, begins="begins" in marks)
@@ -126,7 +128,7 @@ class Answers:
         if failure is not None:  # what is not stored stays on the page as it was last shown, until `saved`
             yield {self.page.live: {**value, "running": False, "unsaved": True, "error": render.page_error(failure), "jump": True}}
         else:
-            yield {self.page.live: {**value, "running": False, "over": True}}
+            yield {self.page.live: {**value, "running": False, "over": True, "turn": await self.tab.finished_turn(run, session)}}
 
     async def begun(self, search: str | None, session: Session, request: gr.Request) -> Updates:
         """The branch without the answer in the making, once the question is stored."""

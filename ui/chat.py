@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from backend import Access, Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, recording_of
+from backend import Access, Backend, BackendError, BadInput, Capabilities, Chat, Choices, Conversation, Run, node_of, recording_of
 from ui import drawing, render
 from ui.history import history_view
 from ui.layout import Page
@@ -96,6 +96,17 @@ class ChatTab:
             self.page.history: await self.history(chat, session, request, search),
             self.page.context: await self._context(chat, conversation, capabilities),
         }
+
+    async def finished_turn(self, run: Run, session: Session) -> dict[str, str] | None:
+        """An ended answer as `shown` is going to show it, but for other versions of it; `None` for a recording's, which has a note."""
+        if is_recording(run.model):
+            return None
+        try:
+            known = await self.capabilities(run.model, session)
+        except BackendError:
+            known = None
+        node = node_of(run)
+        return render.turn(node.id, node.role, render.assistant_turn(node, known, last=True), node.content)
 
     async def _context(self, chat: Chat, conversation: Conversation | None, known: dict[str, Capabilities]) -> str:
         """The context meter of a chat as it was last asked, without a draft."""

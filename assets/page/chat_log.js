@@ -4,12 +4,25 @@ const turns = new playground.Turns(root, (id) => server.trace(id));
 let chat = null;
 const WAITS = ['edit', 'regenerate', 'continue', 'delete', 'select']; // refused by the server while an answer is being written
 function draw() {
+  asked = false;
   const value = props.value || { turns: [] };
   const fresh = value.chat !== chat;
   if (fresh) { chat = value.chat; playground.chat(value.chat); if (value.restore) trigger('restore'); }
   turns.update(value.turns);
   if (fresh || value.follow || (!document.body.dataset.away && value.turns.length > 1)) { const s = document.querySelector('#scroll'); if (s) requestAnimationFrame(() => { s.scrollTop = s.scrollHeight; }); }
 }
+// What was just asked stands there at once, drawn here; the server's own turn comes in its place. Refused, it goes again.
+const esc = (text) => text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
+let asked = false;
+playground.asked = (text, files) => {
+  const names = files.length ? `<div class="files">${files.map((name) => `<span class="file">${esc(name)}</span>`).join('')}</div>` : '';
+  const words = /^ {0,3}(?:`{3}|~{3})/m.test(text) ? `<markdown-text fenced>${esc(text)}</markdown-text>` : esc(text);
+  turns.add({ id: 'asked', key: `${text}\n${files}`, role: 'user', html: `<div class="you" dir="auto">${names}${words}</div><div class="acts"></div>`, copy: text });
+  asked = true; document.body.dataset.sending = 'on';
+  const s = document.querySelector('#scroll'); if (s) s.scrollTop = s.scrollHeight;
+};
+playground.refused = () => { delete document.body.dataset.sending; if (asked) draw(); };
+playground.finished = (turn) => turns.add(turn);
 function edit(id) {
   const node = turns.nodeOf(id); if (!node || node.querySelector('.editor')) return;
   const words = props.words;

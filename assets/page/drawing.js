@@ -92,6 +92,8 @@
       this.wanted = { text, ended };
       this.pump();
     }
+    // Resolves once all that was shown is drawn.
+    settled() { return new Promise((done) => { const look = () => (this.busy || this.wanted ? setTimeout(look, 4) : done()); look(); }); }
     async pump() {
       if (this.busy || !this.wanted) return;
       if (!worker && failures < 3) start();

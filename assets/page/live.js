@@ -26,14 +26,23 @@ function tell(v) {
     if (v.sent) trigger('sent');
     if (v.begins && !v.over) trigger('begun');
   }
-  if (v.over && v.view !== ended) { ended = v.view; trigger('over'); }
+  if (v.over && v.view !== ended) { ended = v.view; trigger('over'); if (v.turn) stand(v); }
   if (v.unsaved && v.view !== unsaved) { unsaved = v.view; trigger('unsaved'); }
+}
+// The finished turn in place of the live one, before the server is asked for everything as stored.
+async function stand(v) {
+  await growing.text.settled();
+  if (left.has(v.view) || seen !== v.view) return;
+  playground.finished(v.turn);
+  at('.live').hidden = true;
+  toEnd();
 }
 function draw() {
   watchScroll();
   const v = props.value || {};
   if (v.left && seen) left.add(seen);
   if (v.view && left.has(v.view)) return;
+  if (v.view || v.error) { delete document.body.dataset.sending; if (v.error && !v.view) playground.refused(); }
   tell(v);
   at('.live').hidden = !v.on;
   playground.running(!!v.running);

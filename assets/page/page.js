@@ -71,6 +71,14 @@
     [(e) => e.altKey && (e.key === 'ArrowLeft' || e.key === 'ArrowRight'), (e) => { const b = [...document.querySelectorAll(`#chat-log [data-step="${e.key === 'ArrowLeft' ? -1 : 1}"]`)].at(-1); b?.click(); return !!b; }],
     [(e) => e.key === 'ArrowUp' && e.target.matches?.('#composer textarea') && !e.target.value, () => { const b = [...document.querySelectorAll('#chat-log .turn.user [data-op=edit]')].at(-1); b?.click(); return !!b; }],
   ];
+  // One's own message stands in the chat the moment it is sent: the server's turn follows.
+  const sending = () => {
+    const box = document.querySelector('#composer textarea'), files = [...document.querySelectorAll('#composer [data-file-name]')].map((f) => f.dataset.fileName);
+    if (!box || body().dataset.running || body().dataset.sending || body().dataset.tab || !(box.value.trim() || files.length)) return;
+    playground.asked?.(box.value, files);
+  };
+  document.addEventListener('click', (e) => { if (e.target.closest('#send')) sending(); }, true);
+  document.addEventListener('keydown', (e) => { if (e.key === 'Enter' && !e.shiftKey && !e.ctrlKey && !e.altKey && !e.metaKey && !e.isComposing && e.keyCode !== 229 && e.target.matches?.('#composer textarea')) sending(); }, true);
   document.addEventListener('keydown', (e) => {
     if (e.isComposing || e.keyCode === 229) { if (e.key === 'Enter') e.stopPropagation(); return; } // half a word of an input method is not a message
     for (const [is, act] of keys) if (is(e)) { if (act(e)) e.preventDefault(); return; }

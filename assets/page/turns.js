@@ -17,6 +17,8 @@ window.playground.Turns = class {
   idOf(node) { return node.closest('.turn')?.dataset.id; }
   copyOf(id) { return this.known.get(id)?.copy || ''; }
   nodeOf(id) { return this.known.get(id)?.node; }
+  // One more turn at the end, until the next update tells all of them: a question just asked, an answer just finished.
+  add(turn) { this.update([...[...this.known].filter(([id]) => id !== 'empty' && id !== turn.id).map(([id, t]) => ({ id, ...t })), turn]); }
   update(turns) {
     const keep = new Set(turns.map((t) => t.id));
     for (const [id, t] of this.known) if (!keep.has(id)) { t.node.remove(); this.known.delete(id); }
@@ -27,7 +29,7 @@ window.playground.Turns = class {
         const node = document.createElement('div');
         node.className = `turn ${turn.role}`; node.dataset.id = turn.id; node.innerHTML = turn.html;
         if (known) known.node.replaceWith(node); else this.root.append(node);
-        known = { node, key: turn.key }; this.known.set(turn.id, known);
+        known = { node, key: turn.key, role: turn.role, html: turn.html }; this.known.set(turn.id, known);
       }
       known.copy = turn.copy;
       const next = before ? before.nextSibling : this.root.firstChild;
