@@ -1,7 +1,7 @@
 """A server of OpenAI's API that answers with what it is given to say, at a model's pace: whatever a model might write, drawn by the page.
 
-What to say is the prompt itself, after a first line `say` (with a rate in characters a second behind it); the part before a line `</think>`
-is sent as the trace.
+What to say is the prompt itself, after a first line `say [RATE [AT_ONCE]]`: a rate in characters a second, and how many come at once before
+that. The part before a line `</think>` is sent as the trace.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ CHARS_PER_S = 600.0
 PIECE_CHARS = 5  # about a token
 
 
-def _text_of(body: dict[str, Any]) -> tuple[float, str, str]:
-    """(characters a second, trace, answer)."""
+def _text_of(body: dict[str, Any]) -> tuple[float, int, str, str]:
+    """(characters a second, characters at once, trace, answer)."""
     content = body["messages"][-1]["content"]
     text = content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
     head, _, rest = text.partition("\n")
-    rate = float(head.split()[1]) if len(head.split()) > 1 else CHARS_PER_S
+    _, rate, at_once = (*head.split(), "", "")[:3]
     thinking, mark, answer = rest.partition("\n</think>\n")
-    return (rate, thinking, answer) if mark else (rate, "", rest)
+    return float(rate or CHARS_PER_S), int(at_once or 0), *((thinking, answer) if mark else ("", rest))
 
 
 async def _stream(body: dict[str, Any]) -> AsyncIterator[str]:
-    rate, thinking, answer = _text_of(body)
+    rate, at_once, thinking, answer = _text_of(body)
     begun_s, sent = asyncio.get_running_loop().time(), 0
     for field, text in (("reasoning_content", thinking), ("content", answer)):
         for at in range(0, len(text), PIECE_CHARS):
             piece = text[at : at + PIECE_CHARS]
             sent += len(piece)
-            await asyncio.sleep(max(0.0, begun_s + sent / rate - asyncio.get_running_loop().time()))
+            await asyncio.sleep(max(0.0, begun_s + max(0, sent - at_once) / rate - asyncio.get_running_loop().time()))
             yield _event({"delta": {field: piece}, "finish_reason": None})
     yield _event({"delta": {}, "finish_reason": "stop"})
     yield "data: [DONE]\n\n"
