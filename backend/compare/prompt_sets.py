@@ -16,9 +16,9 @@ from io import StringIO
 from itertools import islice
 from pathlib import PurePath
 
-from backend.attachments import _decoded
 from backend.catalogue import ASSETS
 from backend.display import display_name
+from backend.encodings import decode
 from backend.errors import BadInput
 from backend.json_shape import check_file
 
@@ -72,10 +72,10 @@ def read(raw: bytes, name: str) -> PromptSet:
     if len(raw) > MOST_BYTES:
         size = f"{len(raw) / 2**20:.1f} MB"
         raise BadInput(f"{shown} is too large: {size}, the most is {MOST_BYTES >> 20} MB.", hint="Split it into several sets.")
-    try:
-        text = _decoded(raw, shown)
-    except BadInput as error:
-        raise BadInput(error.message, hint=f"{_TAKEN} Save it as UTF-8 text.") from error
+    decoded = decode(raw)
+    if decoded is None:
+        raise BadInput(f"{shown} is not a text file.", hint=f"{_TAKEN} Save it as UTF-8 text.")
+    text = decoded.text.replace("\r\n", "\n").replace("\r", "\n")
     if path.suffix.lower() in (".csv", ".tsv") and text.count("\n") > MAX_LINES:
         raise BadInput(f"{shown} has more than {MAX_LINES:,} lines.", hint="Split it into several sets.")
     prompts, problems = _sorted_out(rows_of(text, shown), shown)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader, PdfWriter
 
-from backend import attachments
+from backend import attachments, documents
 from backend.attachments import Attachment, as_prompt, read_attachment
 from backend.display import display_name
 from backend.errors import BadInput
@@ -78,7 +78,8 @@ def given(tmp_path: Path) -> Callable[[bytes], Path]:
 )
 async def test_text_is_read_whatever_its_encoding(data, text, given):
     attachment = await read_attachment(given(data), name="notes.txt")
-    assert attachment == Attachment("notes.txt", text, "text", None, False, await count_tokens(text))
+    assert (attachment.name, attachment.text, attachment.kind, attachment.pages) == ("notes.txt", text, "text", None)
+    assert (attachment.truncated, attachment.tokens, attachment.replaced) == (False, await count_tokens(text), 0)
 
 
 async def test_a_pdf_gives_the_text_of_its_pages_and_their_number(given):
@@ -139,14 +140,14 @@ async def test_reading_a_pdf_ends_once_there_is_enough_text(given):
 
 
 async def test_a_slow_pdf_gives_what_was_read_in_time(given, monkeypatch):
-    monkeypatch.setattr(attachments, "PDF_TIME_S", 0.0)
+    monkeypatch.setattr(documents, "TIME_S", 0.0)
     attachment = await read_attachment(given(pdf("first", "second")), name="a.pdf")
     assert (attachment.text, attachment.pages, attachment.truncated) == ("first", 2, True)
 
 
 async def test_a_page_that_never_ends_is_killed_and_what_was_read_before_is_kept(given, monkeypatch):
-    monkeypatch.setattr(attachments, "PDF_GRACE_S", 2.0)
-    monkeypatch.setattr(attachments, "PDF_TIME_S", 1.0)
+    monkeypatch.setattr(documents, "GRACE_S", 2.0)
+    monkeypatch.setattr(documents, "TIME_S", 1.0)
     endless = ") Tj (".join(["a"] * 2_000_000)  # a small file where it is packed
     with pytest.raises(BadInput, match="takes too long to read"):
         await read_attachment(given(pdf(endless)), name="bomb.pdf", max_bytes=10**9)
@@ -158,10 +159,10 @@ async def test_the_event_loop_is_free_while_a_file_is_read(given, monkeypatch):
     entered, release = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slow(*_: object) -> tuple[str, str, None, bool]:
+    def slow(*_: object) -> Attachment:
         loop.call_soon_threadsafe(entered.set)
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result(10)
-        return "text", "text", None, False
+        return Attachment("a.txt", "text")
 
     monkeypatch.setattr(attachments, "_read", slow)
     reading = asyncio.create_task(read_attachment(given(b"x"), name="a.txt"))
