@@ -8,7 +8,7 @@ from backend.api.hosts import check_listening
 from backend.api.snippets import VARIABLE as TOKEN_VARIABLE
 from backend.api.snippets import calling_snippets
 from backend.asking import Answered, Asking
-from backend.attachments import Attachment, read_attachment
+from backend.attachments import Attachment
 from backend.backend import Backend
 from backend.catalogue import Capabilities, ParameterSpec
 from backend.chat import UNKNOWN_VISITOR, Chat
@@ -49,6 +49,7 @@ from backend.json_shape import JsonShape
 from backend.lanes import Lanes
 from backend.model_names import portable_name
 from backend.provider import ListedModel
+from backend.read_files import FileDescription, FilesRefused, ReadFiles
 from backend.run import Run
 from backend.settings import REGION_HOSTS, Server, Settings, load_settings
 from backend.shelf import ShelfEntry, recording_of
@@ -109,6 +110,8 @@ __all__ = [
     "Duel",
     "Estimate",
     "Figure",
+    "FileDescription",
+    "FilesRefused",
     "GenerationParameters",
     "JsonShape",
     "Judged",
@@ -124,6 +127,7 @@ __all__ = [
     "Progress",
     "Prompt",
     "PromptSet",
+    "ReadFiles",
     "Run",
     "RunFile",
     "Server",
@@ -176,7 +180,6 @@ __all__ = [
     "parameters_from",
     "portable_name",
     "question_at",
-    "read_attachment",
     "read_prompts",
     "recording_of",
     "shipped_prompts",

@@ -31,6 +31,7 @@ _HINTS = {  # what to do with what is refused, by how it is called
     "a binary Excel": "Save it as an Excel workbook (.xlsx), and attach that.",
     "an OpenDocument": "Save it as .docx, .xlsx, .pptx or PDF, and attach that.",
     "an iWork": "Export it as .docx, .xlsx, .pptx or PDF, and attach that.",
+    "a broken": "Save it again in the program it is for, and attach that.",
     "an archive": "Unpack it and attach the files that matter.",
     "a ZIP": "Unpack it and attach the files that matter.",
     "a compressed": "Unpack it and attach the files that matter.",

@@ -26,6 +26,7 @@ from backend.engines import Access, Engines, ModelChoice
 from backend.errors import BackendError, StorageError
 from backend.history import History
 from backend.private_files import protect_data_folder
+from backend.read_files import ReadFiles
 from backend.run import Run
 from backend.runs import Runs
 from backend.settings import Settings
@@ -52,6 +53,7 @@ class Backend:
         self.runs = Runs(self._save)
         self.shelf = Shelf(settings.data_dir)
         self.toolbox = Toolbox(settings)
+        self.read_files = ReadFiles()
         self.asking = Asking(settings, self.engines)
         self._history: History | None = None
         self._chat: Chat | None = None

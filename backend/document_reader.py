@@ -23,10 +23,13 @@ from urllib.parse import unquote
 
 MAX_MEMORY_BYTES = 2 << 30  # of addresses
 MAX_UNPACKED_BYTES = 100_000_000  # of all that a document's archive holds
+MAX_PART_BYTES = 20_000_000  # of a part that is read as a tree, which takes a hundred times the room
 MAX_ENTRIES = 10_000
 ROWS_AT_ONCE = 500  # of a sheet: what was read by then is kept when time is up
 MAX_COLUMNS = 500
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_MATHS = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _Found = dict[str, object]
 
 
@@ -72,11 +75,13 @@ def _pdf(data: bytes) -> Iterator[_Found]:
         raise _Refused("locked") from error
 
 
-def _archive(data: bytes) -> BytesIO:
+def _archive(data: bytes, *, in_trees: bool = True) -> BytesIO:
     """The document, if it does not unpack into more than anybody writes: `zipfile` never reads more of an entry than the archive says."""
     with zipfile.ZipFile(BytesIO(data)) as archive:
         entries = archive.infolist()
     if len(entries) > MAX_ENTRIES or sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+        raise _Refused("unpacked")
+    if in_trees and any(entry.file_size > MAX_PART_BYTES and entry.filename.endswith((".xml", ".rels")) for entry in entries):
         raise _Refused("unpacked")
     return BytesIO(data)
 
@@ -84,8 +89,67 @@ def _archive(data: bytes) -> BytesIO:
 def _docx(data: bytes) -> Iterator[_Found]:
     import mammoth
 
-    html = mammoth.convert_to_html(_archive(data), convert_image=mammoth.images.img_element(lambda image: {})).value
-    yield {"text": _markdown(html)}
+    document = _with_formulas(_archive(data))
+    yield {"text": _markdown(mammoth.convert_to_html(document, convert_image=mammoth.images.img_element(lambda image: {})).value)}
+
+
+def _with_formulas(document: BytesIO) -> BytesIO:
+    """The document with its formulas as LaTeX in the text: mammoth leaves them out without a word."""
+    with zipfile.ZipFile(document) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist() if name.endswith((".xml", ".rels"))}
+    body = parts.get("word/document.xml", b"")
+    if b"oMath" not in body:
+        return document
+    from xml.etree.ElementTree import Element, tostring  # nosec B405: to build; defusedxml parses
+
+    from defusedxml.ElementTree import fromstring
+
+    root = fromstring(body)
+    for parent in list(root.iter()):
+        for n, child in enumerate(parent):
+            if child.tag in (f"{_MATHS}oMath", f"{_MATHS}oMathPara"):
+                sign = "$$" if child.tag.endswith("Para") else "$"
+                run, text = Element(f"{_WORD}r"), Element(f"{_WORD}t")
+                text.text, run.tail = f"{sign}{_latex(child).strip()}{sign}", child.tail
+                run.append(text)
+                parent[n] = run
+    written = BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, part in {**parts, "word/document.xml": tostring(root)}.items():
+            archive.writestr(name, part)
+    return written
+
+
+def _latex(node: Any) -> str:
+    """A formula of Word in LaTeX: fractions, powers, roots, sums, brackets and matrices; of all else the letters in their order."""
+
+    def part(name: str) -> str:
+        child = node.find(f"{_MATHS}{name}")
+        return _latex(child) if child is not None else ""
+
+    def sign(name: str, usual: str) -> str:
+        found = node.find(f"{_MATHS}{kind}Pr/{_MATHS}{name}")
+        return usual if found is None else found.get(f"{_MATHS}val", "")
+
+    kind = node.tag.removeprefix(_MATHS)
+    if kind in ("r", "t"):
+        return "".join(text.text or "" for text in node.iter(f"{_MATHS}t"))
+    script = "".join(f"{mark}{{{part(name)}}}" for mark, name in (("_", "sub"), ("^", "sup")) if part(name))
+    if kind == "f":
+        return f"\\frac{{{part('num')}}}{{{part('den')}}}"
+    if kind in ("sSup", "sSub", "sSubSup"):
+        return f"{{{part('e')}}}{script}"
+    if kind == "rad":
+        degree = f"[{part('deg')}]" if part("deg") else ""
+        return f"\\sqrt{degree}{{{part('e')}}}"
+    if kind == "nary":
+        return f"{sign('chr', '∫')}{script} {part('e')}"
+    if kind == "d":
+        return sign("begChr", "(") + sign("sepChr", "|").join(map(_latex, node.findall(f"{_MATHS}e"))) + sign("endChr", ")")
+    if kind == "m":
+        rows = (" & ".join(map(_latex, row.findall(f"{_MATHS}e"))) for row in node.findall(f"{_MATHS}mr"))
+        return "\\begin{matrix}" + " \\\\ ".join(rows) + "\\end{matrix}"
+    return "".join(map(_latex, node))
 
 
 def _pptx(data: bytes) -> Iterator[_Found]:
@@ -108,6 +172,12 @@ def _shape(shape: Any) -> str:
         return "\n\n".join(filter(None, map(_shape, shape.shapes)))
     if getattr(shape, "has_table", False):
         return _table([[cell.text for cell in row.cells] for row in shape.table.rows])
+    if getattr(shape, "has_chart", False):
+        plots = [(plot, [str(category) for category in plot.categories]) for plot in shape.chart.plots]
+        tables = ([[""] + [str(each.name) for each in plot.series]]
+                  + [[category, *(_cell(each.values[n]) for each in plot.series)] for n, category in enumerate(categories)]
+                  for plot, categories in plots)  # fmt: skip
+        return "\n\n".join(map(_table, tables))
     if getattr(shape, "has_text_frame", False):
         lines = ((p.level, "".join(run.text for run in p.runs).strip()) for p in shape.text_frame.paragraphs)
         return "\n".join(f"{'  ' * level}- {line}" for level, line in lines if line)
@@ -117,15 +187,19 @@ def _shape(shape: Any) -> str:
 def _xlsx(data: bytes) -> Iterator[_Found]:
     from openpyxl import load_workbook
 
-    for sheet in load_workbook(_archive(data), read_only=True, data_only=True, keep_links=False).worksheets:
+    for sheet in load_workbook(_archive(data, in_trees=False), read_only=True, data_only=True, keep_links=False).worksheets:
         sheet.reset_dimensions()  # what the file says of its size may be a million empty rows
-        filled = ([_cell(value) for value in row[:MAX_COLUMNS]] for row in sheet.iter_rows(values_only=True))
-        rows = (row for row in filled if any(row))
+        rows = ([_cell(value) for value in row] for row in sheet.iter_rows(values_only=True))
+        rows = (row for row in rows if any(row))
+        title = f"\n## {sheet.title}" + ("" if sheet.sheet_state == "visible" else " (hidden)")
         first = list(islice(rows, ROWS_AT_ONCE))
-        hidden = "" if sheet.sheet_state == "visible" else " (hidden)"
-        yield {"text": f"## {sheet.title}{hidden}\n\n{_table(first) or 'Empty.'}"}
+        yield {"text": f"{title}\n\n{_table(first) or 'Empty.'}", "cut": _is_wide(first)}
         while more := list(islice(rows, ROWS_AT_ONCE)):
-            yield {"text": "\n".join(map(_row, more))}
+            yield {"text": "\n".join(_row(row[:MAX_COLUMNS]) for row in more), "cut": _is_wide(more)}
+
+
+def _is_wide(rows: list[list[str]]) -> bool:
+    return any(any(row[MAX_COLUMNS:]) for row in rows)
 
 
 def _cell(value: object) -> str:
@@ -142,7 +216,7 @@ def _cell(value: object) -> str:
 
 def _table(rows: list[list[str]]) -> str:
     """In Markdown, with the first row as its head."""
-    width = max((max((n for n, cell in enumerate(row, 1) if cell), default=0) for row in rows), default=0)
+    width = max((n for row in rows for n, cell in enumerate(row[:MAX_COLUMNS], 1) if cell), default=0)
     if not width:
         return ""
     head, *others = [(row + [""] * width)[:width] for row in rows]
@@ -173,8 +247,6 @@ def _epub(data: bytes) -> Iterator[_Found]:
         package_path = next(e.get("full-path") for e in container.iter() if e.tag.endswith("}rootfile"))
         package = fromstring(archive.read(package_path))
         files = {e.get("id"): e.get("href", "") for e in package.iter() if e.tag.endswith("}item")}
-        if "META-INF/encryption.xml" in archive.namelist() and "META-INF/rights.xml" in archive.namelist():
-            raise _Refused("locked")
         folder, names = package_path.rpartition("/")[0], set(archive.namelist())
         for chapter in (e.get("idref") for e in package.iter() if e.tag.endswith("}itemref")):
             path = f"{folder}/{unquote(files.get(chapter, ''))}".lstrip("/")

@@ -47,12 +47,13 @@ def read_document(data: bytes, kind: Kind, name: str, max_chars: int) -> Documen
     ended = "end" in found[-1]
     if not texts and not ended:
         raise BadInput(f"{name} takes too long to read.", hint="Attach a part of it, or paste the passage that matters.")
-    text = ("\n" if kind == "xlsx" else "\n\n").join(filter(None, texts)).encode("utf-8", "replace").decode()
+    text = ("\n" if kind == "xlsx" else "\n\n").join(filter(None, texts)).strip("\n").encode("utf-8", "replace").decode()
     if not text.strip() and kind == "pdf":
         raise BadInput(f"{name} has no text in it, only pictures of pages.", hint="Run text recognition (OCR) on it and attach the result.")
     if not text.strip():
         raise BadInput(f"{name} has no text in it.", hint="Attach a file with text in it.")
-    truncated = len(text) > max_chars or (len(texts) < pages if kind == "pdf" and pages is not None else not ended)
+    cut = any(line.get("cut") for line in found)  # columns that are too far right
+    truncated = cut or len(text) > max_chars or (len(texts) < pages if kind == "pdf" and pages is not None else not ended)
     return Document(text[:max_chars], pages, truncated, sum(not text for text in texts) if kind == "pdf" else None)
 
 

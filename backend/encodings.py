@@ -13,6 +13,7 @@ from dataclasses import dataclass
 MAX_CONTROL_SHARE = 0.01  # of the characters: text has hardly any control characters
 MAX_NUL_SHARE = 0.1  # runs of NULs, which crashes and full disks leave in logs
 MAX_REPLACED_SHARE = 0.02  # of the characters
+MAX_ASCII_SHARE = 0.8  # of the bytes of text in a wide encoding: half of them say which script it is
 LETTERS_PER_ERROR = 3  # UTF-8's multi-byte characters are no accident where there are so many to each that is broken
 SAMPLE_CHARS = 100_000  # for counting what tells text from other things
 
@@ -49,11 +50,14 @@ _DECLARED = re.compile(rb"""(?:charset|encoding|coding)["']?[ \t]*[:=][ \t]*["']
 _DECLARED_IN_BYTES = 1024
 _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f-\x84\x86-\x9f]")
 _NULS = re.compile("\0+")
+_NO_SHIFT_JIS = re.compile("[\uf8f0-\uf8f3]")
 _UKRAINIAN = re.compile(rb"[\xa4\xa6\xa7\xad\xb4\xb6\xb7\xbd]")
 _LINE = re.compile(rb"[^\r\n]*[\x80-\xff][^\r\n]*")
 # blanks, quotes and signs that all of Windows' code pages have at these places, and ISO-8859-2 letters
 _SIGNS = re.compile(rb"[\xa0\xab\xbb\xa9\xae\xb0\xb7]|(?<![A-Za-z\x80-\xff])[\xa7\xb1\xb5\xb6](?![A-Za-z\x80-\xff])")
 _BINARY_BYTE = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]")
+_ASCII_BYTE = re.compile(rb"[\x20-\x7e]")
+_JAPANESE_MAIL = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")  # ISO-2022-JP, which is ASCII but for these
 _NUL_BYTES = re.compile(rb"\0+")
 _ODD_LETTER = re.compile(rb"[\x80-\xfe]")
 _CUT = re.compile(rb"[\x80-\xbf]{0,3}(.*?)(?:[\xc2-\xf4][\x80-\xbf]{0,2})?", re.DOTALL)
@@ -87,6 +91,8 @@ def decode(data: bytes) -> Decoded | None:
         plain = Decoded(data.decode())
     except UnicodeDecodeError:
         plain = None
+    if plain is not None and _JAPANESE_MAIL.search(data):
+        plain = _best(data, "iso-2022-jp")
     if plain is not None and _is_text(plain):
         return _clean(plain)
     if _looks_binary(data):
@@ -147,6 +153,8 @@ def _mostly_utf8(data: bytes) -> Decoded | None:
 def _wide(data: bytes) -> Decoded | None:
     """UTF-16 or UTF-32 without its mark, told by how much of what it gives is letters that people write."""
     sample = data[: 4 * SAMPLE_CHARS]
+    if len(_ASCII_BYTE.findall(sample)) > len(sample) * MAX_ASCII_SHARE:
+        return None
     best, most = None, 0.0
     for codec, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         try:
@@ -206,4 +214,9 @@ def _best(data: bytes, label: str) -> Decoded:
     if label == "koi8-u" and not _UKRAINIAN.search(data):
         label = "koi8-r"  # they differ in these letters, and the detector knows but one of them
     name, names = _ENCODINGS[label]
+    if label == "shift_jis" and _NO_SHIFT_JIS.search(
+        text := data.decode("cp932", "replace")
+    ):  # bytes that Python takes for private letters
+        text = _NO_SHIFT_JIS.sub("\ufffd", text)
+        return Decoded(text, name, text.count("\ufffd"))
     return min((_read(data, codec, name) for codec in names), key=lambda found: found.replaced)

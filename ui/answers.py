@@ -7,15 +7,15 @@ live component's script fires as it sees a value begin (`begun`) and end (`over`
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from backend import Attachment, Backend, BackendError, BadInput, Chat, Choices, Run, read_attachment
+from backend import Backend, BackendError, BadInput, Chat, Choices, Run
 from ui import render
+from ui.attached import path_and_name
 from ui.chat import ChatTab, is_recording
 from ui.layout import Page
 from ui.live import IDLE, are_saved
@@ -44,7 +44,8 @@ class Answers:
         async def start(chat: Chat) -> Run:
             _not_of_a_recording(model)
             choices = await self.tab.choices(model, session, panel)
-            attachments = await _read((composer or {}).get("files") or [])
+            files = [path_and_name(file) for file in (composer or {}).get("files") or []]
+            attachments = await self.backend.read_files.read_all(self.tab.owner(request), files)
             text = (composer or {}).get("text") or ""
             self.tab.not_busy(session, request)
             access = self.tab.access(session, request)
@@ -170,8 +171,3 @@ def _not_of_a_recording(model: str) -> None:
     """A recording has one answer, to its own question: under another one it would pass for a model's."""
     if is_recording(model):
         raise BadInput(W.only_its_own, hint=W.only_its_own_hint)
-
-
-async def _read(files: Sequence[dict[str, Any]]) -> list[Attachment]:
-    """The composer's files, which gradio has put into its upload folder, under the names they had."""
-    return [await read_attachment(Path(file["path"]), name=Path(str(file.get("orig_name") or file["path"])).name) for file in files]

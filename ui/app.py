@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from backend import Backend, BackendError, Capabilities, ModelChoice, Slots, check_listening
-from ui import drawing, layout, mcp_server, theme
+from ui import attached, drawing, layout, mcp_server, theme
 from ui.answers import Answers
 from ui.chat import ChatTab
 from ui.chats import ChatList
@@ -33,6 +33,7 @@ from ui.parameters import BUILT_IN_PRESETS
 from ui.settings import Settings
 from ui.text import WORDS as W
 from ui.tools.handlers import ToolPanel
+from ui.uploads import UploadedFiles
 
 MAX_EVENTS = 4096  # at work at once, of all visitors; what one visitor may have is in ui/events.py
 MAX_WAITING = 1024
@@ -58,9 +59,13 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
             finally:
                 drawing.visitor.reset(whose)
 
-        page = layout.build(choices, model, capabilities, trace, backend.settings, shared=backend.shared)
+        async def describe_files(files: list[Any], request: gr.Request) -> list[dict[str, Any]]:
+            return await attached.describe(files, tab.owner(request), uploads=demo.uploads, read_files=backend.read_files)
+
+        page = layout.build(choices, model, capabilities, trace, backend.settings, describe_files=describe_files, shared=backend.shared)
         tab = ChatTab(backend, page)
         demo.visitors, demo.open_pages, demo.loads = tab.visitors, OpenPages(), Loads()
+        demo.uploads = UploadedFiles(bounded=backend.settings.public, on_forget=backend.read_files.forget)
         demo.slots = Slots(W.too_many_events, W.too_many_events_hint)
         _bind_machine(demo, page, Machine(backend, page, tab))
         _bind_tools(page, ToolPanel(page, tab))

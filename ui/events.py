@@ -21,6 +21,7 @@ from starlette.requests import Request
 from backend import UNKNOWN_VISITOR, BackendError, Slots
 from ui import drawing
 from ui.text import WORDS as W
+from ui.uploads import UploadedFiles
 from ui.visitor import Visitors
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Blocks(gr.Blocks):
     """`visitors` is set before the first event."""
 
     visitors: Visitors
+    uploads: UploadedFiles
     loads: Loads
     slots: Slots
     open_pages: OpenPages

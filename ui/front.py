@@ -17,7 +17,7 @@ from ui.beside import BesideThePage
 from ui.bodies import BoundedBodies, refuse
 from ui.events import Blocks
 from ui.page_files import PageFiles
-from ui.uploads import BoundedUploads, UploadedFiles
+from ui.uploads import BoundedUploads
 from ui.visitor import PageHeaders, Visitors
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 def front(page: ASGIApp, backend: Backend, blocks: Blocks, *, listens_at: str) -> ASGIApp:
     """`page`, which serves `blocks`, with all that stands before it."""
-    visitors, files = Visitors.of(backend), UploadedFiles(bounded=backend.settings.public)
+    visitors, files = Visitors.of(backend), blocks.uploads
     page = BesideThePage(page, app_beside=PageFiles(), paths=(page_files.PATH,))
     bodies = BoundedBodies(McpForCallers(page, admit=backend.asking.admit), admit=blocks.admit)
     address_of = lambda scope: visitors.address(Request(scope))  # noqa: E731

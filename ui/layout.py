@@ -21,12 +21,6 @@ from ui.tools import panel as tool_panel
 from ui.tools.panel import ToolParts
 from ui.visitor import Session
 
-FILE_TYPES = [
-    ".txt", ".md", ".markdown", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".ini", ".xml", ".html", ".css",
-    ".py", ".js", ".ts", ".tsx", ".jsx", ".java", ".c", ".h", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php", ".sh", ".sql",
-    ".kt", ".swift", ".lua", ".r", ".tex", ".log", ".diff", ".patch", ".pdf",
-]  # fmt: skip
-
 LIVE_TEMPLATE = f"""
 <div class='turn live' hidden>
   <div class='steps'></div>
@@ -86,9 +80,11 @@ class Page:
 
 
 def build(
-    choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, settings: Settings, *, shared: bool = False
-) -> Page:
-    """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with.
+    choices: list[ModelChoice], model: str, capabilities: Capabilities, trace: Any, settings: Settings, *, describe_files: Any,
+    shared: bool = False,
+) -> Page:  # fmt: skip
+    """Draws the page inside the open `gr.Blocks`. `trace` is the server function that a folded trace is read with, `describe_files` the
+    one that tells what was attached.
 
     On a public host nobody looks at the machine's models, and no tool calls an address. A page that is `shared` with the network
     says so.
@@ -136,7 +132,7 @@ def build(
             with gr.Column(elem_id="scroll"):
                 made["log"] = gr.HTML(
                     {"chat": None, "turns": []}, html_template="<div class='log'></div>", js_on_load=script("chat_log"),
-                    elem_id="chat-log", words=log_words, server_functions=[trace], apply_default_css=False,
+                    elem_id="chat-log", words=log_words, server_functions=[trace, describe_files], apply_default_css=False,
                 )  # fmt: skip
                 made["live"] = gr.HTML(
                     IDLE, html_template=LIVE_TEMPLATE, js_on_load=script("live"), elem_id="live", apply_default_css=False
@@ -146,7 +142,7 @@ def build(
                 with gr.Row(elem_id="composer-row"):
                     made["composer"] = gr.MultimodalTextbox(
                         placeholder=W.ask, show_label=False, label=W.ask, container=False, lines=1, max_lines=10, file_count="multiple",
-                        file_types=FILE_TYPES, sources=["upload"], submit_btn=False, stop_btn=False, max_plain_text_length=1_000_000,
+                        sources=["upload"], submit_btn=False, stop_btn=False, max_plain_text_length=1_000_000,
                         elem_id="composer", autofocus=True,
                     )  # fmt: skip
                     made["send"] = gr.Button(W.send, elem_id="send")

@@ -33,8 +33,9 @@ TOO_MUCH = (  # gradio answers 413 to an exception with the words "maximum allow
 class UploadedFiles:
     """Which visitor has uploaded what. A file goes with the last visitor who has it."""
 
-    def __init__(self, *, bounded: bool, left_grace_s: float = LEFT_GRACE_S) -> None:
-        self._bounded, self._left_grace_s = bounded, left_grace_s
+    def __init__(self, *, bounded: bool, left_grace_s: float = LEFT_GRACE_S, on_forget: Callable[[str], None] = lambda owner: None) -> None:
+        """`on_forget` is told of a visitor whose files go."""
+        self._bounded, self._left_grace_s, self._on_forget = bounded, left_grace_s, on_forget
         self._files: dict[str, dict[Path, int]] = {}
         self._coming: dict[str, tuple[int, int]] = {}  # files and bytes of uploads under way
         self._at: dict[str, str] = {}  # the address that each brings them from
@@ -74,6 +75,10 @@ class UploadedFiles:
         if not self._pages.get(owner):
             self._begin_leaving(owner)  # no page of theirs is open: it may never be
 
+    def has(self, owner: str, path: Path) -> bool:
+        """Whether this visitor has uploaded the file, and it is not gone."""
+        return path in self._files.get(owner, {})
+
     def arrive(self, owner: str) -> None:
         """A page of this visitor has opened."""
         self._pages[owner] = self._pages.get(owner, 0) + 1
@@ -95,6 +100,7 @@ class UploadedFiles:
     def forget(self, owner: str) -> None:
         self._leaving.pop(owner, None)
         self._at.pop(owner, None)
+        self._on_forget(owner)
         gone = self._files.pop(owner, {})
         shared = {path for held in self._files.values() for path in held}
         for path in gone.keys() - shared:

@@ -15,6 +15,7 @@ from backend.attachments import Attachment, as_prompt, read_attachment
 from backend.display import display_name
 from backend.errors import BadInput
 from backend.tokens import count_tokens
+from tests.backend.office import zipped
 
 VIETNAMESE = "Mô hình ngôn ngữ lớn trả lời câu hỏi.\n"
 CHINESE = "大型语言模型在海量文本上训练，它们可以回答问题、编写代码。\n"
@@ -93,15 +94,62 @@ async def test_a_pdf_encrypted_with_an_empty_password_is_read(given):
     assert (await read_attachment(given(locked_pdf("")), name="a.pdf")).text == "secret"
 
 
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 512
+BINARY = b"\0\x01\x02\x03" * 200
+
+
+def ole(stream: str) -> bytes:
+    return OLE + stream.encode("utf-16-le") + b"\0" * 100
+
+
 REFUSED = {
     "empty": (b"", "a.txt", "empty"),
     "blanks": (b" \n\t ", "a.txt", "empty"),
     "blanks of other scripts": ("\u3000\u2003".encode(), "a.txt", "nothing but blanks"),
-    "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 8, "a.png", "not a text file"),
-    "random": (bytes((i * 7919) % 251 + 1 for i in range(5000)), "a.bin", "not a text file"),
-    "text with NULs": (b"abc\0\0\0\0def" * 50, "a.txt", "not a text file"),
-    "control characters": (b"\x01\x02\x03abc" * 50, "a.txt", "not a text file"),
-    "office document": (b"PK\x03\x04\x14\0\x06\0\x08\0" + bytes(range(256)) * 4, "a.docx", "not a text file"),
+    "random": (bytes((i * 7919) % 251 + 1 for i in range(5000)), "a.bin", "is not a text file"),
+    "text with NULs": (b"abc\0\0\0\0def" * 50, "a.txt", "is not a text file"),
+    "NULs": (b"\0" * 500, "a.txt", "is not a text file"),
+    "control characters": (b"\x01\x02\x03abc" * 50, "a.txt", "is not a text file"),
+    "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 8, "a.png", "is a PNG image, not a text file"),
+    "picture under another name": (b"\xff\xd8\xff\xe0\0\x10JFIF" + BINARY, "a.txt", "is a JPEG image"),
+    "GIF": (b"GIF89a" + BINARY, "a", "is a GIF image"),
+    "WebP": (b"RIFF\x10\x20\0\0WEBPVP8 " + BINARY, "a", "is a WebP image"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + BINARY, "a", "is an image"),
+    "BMP": (b"BM\x36\x10\0\0\0\0\0\0" + BINARY, "a", "is a BMP image"),
+    "TIFF": (b"II*\0" + BINARY, "a", "is a TIFF image"),
+    "MP3": (b"ID3\x04\0" + BINARY, "a", "is an MP3 audio file"),
+    "MP3 without a head": (b"\xff\xfb\x90\x64" + BINARY, "a", "is an MP3 audio file"),
+    "WAV": (b"RIFF\x10\x20\0\0WAVEfmt " + BINARY, "a", "is an audio file"),
+    "FLAC": (b"fLaC" + BINARY, "a", "is an audio file"),
+    "MP4": (b"\0\0\0\x20ftypisom" + BINARY, "a", "is a video"),
+    "Matroska": (b"\x1aE\xdf\xa3" + BINARY, "a", "is a video"),
+    "gzip": (b"\x1f\x8b\x08\0" + BINARY, "a.tar.gz", "is a compressed file"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + BINARY, "a", "is an archive"),
+    "tar": (b"a.txt".ljust(257, b"\0") + b"ustar\x0000" + BINARY, "a", "is an archive"),
+    "zip": (zipped({"a.txt": "text"}), "a.zip", "is a ZIP archive"),
+    "Java": (zipped({"META-INF/MANIFEST.MF": "x"}), "a.jar", "is a program"),
+    "OpenDocument": (
+        zipped({"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": "x"}),
+        "a.odt",
+        "is an OpenDocument file",
+    ),
+    "binary Excel": (zipped({"[Content_Types].xml": "x", "xl/workbook.bin": "x"}), "a.xlsb", r"is a binary Excel workbook"),
+    "ELF": (b"\x7fELF\x02" + BINARY, "a", "is a program"),
+    "Windows program": (b"MZ\x90\0" + BINARY, "a.exe", "is a program"),
+    "SQLite": (b"SQLite format 3\0" + BINARY, "a.db", "is an SQLite database"),
+    "Parquet": (b"PAR1" + BINARY, "a", "is a binary data file"),
+    "font": (b"wOF2" + BINARY, "a", "is a font"),
+    "old Word": (ole("WordDocument"), "a.doc", r"is an old Word document \(\.doc\)"),
+    "old Excel": (ole("Workbook"), "a.xls", r"is an old Excel workbook \(\.xls\)"),
+    "old PowerPoint": (ole("PowerPoint Document"), "a.ppt", "is an old PowerPoint file"),
+    "Outlook": (ole("__properties_version1.0"), "a.msg", "is an Outlook message"),
+    "another of that kind": (OLE, "a.x", "is an old Office file"),
+    "locked Office": (ole("EncryptedPackage"), "a.xlsx", "locked with a password"),
+    "office document cut off": (
+        b"PK\x03\x04\x14\0\x06\0\x08\0" + bytes(range(256)) * 4,
+        "a.docx",
+        "is a broken ZIP archive or Office file",
+    ),
     "locked pdf": (locked_pdf("geheim"), "a.pdf", "locked with a password"),
     "scan": (pdf("", ""), "a.pdf", "only pictures of pages"),
     "cut pdf": (pdf("x")[:60], "a.pdf", "broken PDF"),
@@ -113,8 +161,54 @@ REFUSED = {
 async def test_what_holds_no_text_is_refused_with_a_reason_and_a_hint(data, name, says, given):
     with pytest.raises(BadInput, match=says) as caught:
         await read_attachment(given(data), name=name)
-    assert name in caught.value.message
+    assert caught.value.message.startswith(f"{name} ")
     assert caught.value.hint
+
+
+async def test_the_hint_says_what_the_model_takes_or_how_to_make_it_so(given):
+    for key, hint in [
+        ("picture", "reads text only"),
+        ("old Word", ".docx"),
+        ("zip", "Unpack"),
+        ("OpenDocument", ".docx"),
+        ("7z", "Unpack"),
+    ]:
+        with pytest.raises(BadInput) as caught:
+            await read_attachment(given(REFUSED[key][0]), name="a")
+        assert hint in caught.value.hint
+
+
+NAMES = (
+    "Dockerfile .env a.vue a.svg a.bat a.ps1 a.scala a.dart a.srt a.conf NOTES.TXT Makefile a.unknown a pasted.txt pasted-2.txt a.png a.rtf"
+)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+async def test_text_is_text_whatever_its_name(name, given):
+    read = await read_attachment(given(b"<a>one</a>\ntwo\n"), name=name)
+    assert (read.name, read.text, read.kind, read.encoding, read.replaced) == (name, "<a>one</a>\ntwo\n", "text", None, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["GIF89a is how a picture begins\n", "BM and MZ\n", "ID3 tags\n", "PK is Pakistan\n", "true\n", "8BPS\n", "BZh\n"]
+)
+async def test_text_that_begins_as_something_else_does_is_text(text, given):
+    assert (await read_attachment(given(text.encode()), name="a")).text == text
+
+
+async def test_an_encoding_that_was_guessed_and_bytes_that_were_lost_are_told(given):
+    read = await read_attachment(given("姓名,年龄\r\n张三,18\r\n".encode("gbk")), name="a.csv")
+    assert (read.text, read.encoding, read.replaced) == ("姓名,年龄\n张三,18\n", "GB18030", 0)
+    read = await read_attachment(given(VIETNAMESE.encode()[:-3]), name="a.txt")
+    assert (read.encoding, read.replaced) == (None, 0)
+    read = await read_attachment(given((VIETNAMESE + "à").encode()[:-1]), name="a.txt")
+    assert (read.text, read.encoding, read.replaced) == (VIETNAMESE + "\ufffd", None, 1)
+
+
+@pytest.mark.parametrize(("pages", "without"), [(("a", "b"), 0), (("a", "", "b", ""), 2)])
+async def test_a_partly_scanned_pdf_says_how_many_pages_have_no_text(pages, without, given):
+    read = await read_attachment(given(pdf(*pages)), name="a.pdf")
+    assert (read.pages, read.pages_without_text, read.truncated) == (len(pages), without, False)
 
 
 async def test_a_missing_file_and_a_folder_are_refused(tmp_path):

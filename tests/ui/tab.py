@@ -40,7 +40,12 @@ def the_page() -> Page:
     """The components, drawn once: they are only keys here, and hold the panel's first values."""
     with gr.Blocks():
         return layout.build(
-            [], THINKING, catalogue().capabilities("dashscope", THINKING.partition(":")[2]), lambda node: [], load_settings()
+            [],
+            THINKING,
+            catalogue().capabilities("dashscope", THINKING.partition(":")[2]),
+            lambda node: [],
+            load_settings(),
+            describe_files=lambda files: [],
         )
 
 

@@ -909,6 +909,15 @@ async def test_a_file_without_text_is_told_and_the_question_stays(house, emulato
     assert state(emulator)["runs"] == [] and await chats_of(house) == []
 
 
+async def test_each_file_without_text_is_named(house, emulator, tmp_path):
+    for name, data in {"picture.png": b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "good.txt": b"text", "empty.txt": b""}.items():
+        (tmp_path / name).write_bytes(data)
+    tab = await house.tab().send("What is this?", files=[str(file) for file in sorted(tmp_path.iterdir())])
+    assert_refused(tab, "picture.png is a PNG image")
+    assert_refused(tab, "empty.txt is empty")
+    assert state(emulator)["runs"] == []
+
+
 # ---------------------------------------------------------------- a public host
 async def test_a_browser_without_this_hosts_cookie_may_look_and_not_ask(houses, emulator):
     tab = await houses(dashscope_base_url=emulator, dashscope_api_key=KEY, public=True).tab().load()

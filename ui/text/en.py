@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ui.text.compare_en import CompareEnglish
+from ui.text.files_en import FilesEnglish
 from ui.text.tools_en import ToolsEnglish
 
 
-class English(CompareEnglish, ToolsEnglish):
+class English(CompareEnglish, FilesEnglish, ToolsEnglish):
     language = "en"
     product = "Qwen3-Next Playground"
 
