@@ -21,7 +21,7 @@ def path_and_name(file: Mapping[str, Any]) -> tuple[Path, str]:
 
 async def describe(files: object, owner: str, *, uploads: UploadedFiles, read_files: ReadFiles) -> list[dict[str, Any]]:
     """For each of the first `MAX_FILES` files (paths, or objects with `path` and `orig_name` as in the composer's value) its `path` and
-    the fields of a `FileDescription`, with `notes`: sentences for people about what was left out or guessed. Only the visitor's own
+    the fields of a `FileDescription`, with `kind_name` and `notes` for people: what it is, and what was guessed or left out. Only the visitor's own
     uploads are looked at."""
     return [await _one(file, owner, uploads, read_files) for file in (files if isinstance(files, list) else [])[:MAX_FILES]]
 
@@ -36,7 +36,8 @@ async def _one(file: object, owner: str, uploads: UploadedFiles, read_files: Rea
     else:
         shown = display_name(name) or "file"
         told = FileDescription(shown, refusal=W.file_gone.format(name=shown), hint=W.file_gone_hint)
-    return {"path": given["path"], **asdict(told), "notes": notes(told)}
+    kind_name = W.file_kinds[told.kind] if told.kind is not None else None
+    return {"path": given["path"], **asdict(told), "kind_name": kind_name, "notes": notes(told)}
 
 
 def notes(file: FileDescription) -> list[str]:

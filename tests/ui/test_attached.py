@@ -32,7 +32,7 @@ async def test_a_visitors_file_is_described_as_json(uploads, file):
     assert json.loads(json.dumps(told)) == {
         "path": str(file), "name": "notes.txt", "size_bytes": 18, "kind": "text", "tokens": told["tokens"], "pages": None,
         "pages_without_text": None, "encoding": "GB18030", "replaced": 0, "truncated": False, "refusal": None, "hint": None,
-        "notes": ["read as GB18030"],
+        "kind_name": "Text", "notes": ["read as GB18030"],
     }  # fmt: skip
     assert told["tokens"] > 0
 
