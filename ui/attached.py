@@ -20,9 +20,9 @@ def path_and_name(file: Mapping[str, Any]) -> tuple[Path, str]:
 
 
 async def describe(files: object, owner: str, *, uploads: UploadedFiles, read_files: ReadFiles) -> list[dict[str, Any]]:
-    """For each of the first `MAX_FILES` files (paths, or objects with `path` and `orig_name` as in the composer's value) its `path` and
-    the fields of a `FileDescription`, with `kind_name` and `notes` for people: what it is, and what was guessed or left out. Only the visitor's own
-    uploads are looked at."""
+    """For each of the first `MAX_FILES` files (paths, or objects with `path` and `orig_name` as in the composer's value) its `path` and the
+    fields of a `FileDescription`, with `kind_name` and `notes` for people: what it is, and what was guessed or left out. Only the
+    visitor's own uploads are looked at."""
     return [await _one(file, owner, uploads, read_files) for file in (files if isinstance(files, list) else [])[:MAX_FILES]]
 
 
