@@ -75,6 +75,8 @@ def build(backend: Backend, choices: list[ModelChoice], model: str, capabilities
         _bind_compare(demo, page, compare, chats)
         _bind_background(demo, page, compare)
         mcp_server.offer(backend.asking)
+        for event in demo.fns.values():  # progress is hidden anyway; gradio's page goes through all that may show it at every update
+            event.show_progress_on = [page.files]
     # no number for each function, as gradio has it: an answer that is followed keeps its place for as long as it is written
     demo.queue(default_concurrency_limit=None, max_size=MAX_WAITING, api_open=False)
     return demo
@@ -246,7 +248,7 @@ def launch(demo: Blocks, backend: Backend, *, host: str, port: int | None, root_
         yield
 
     _, address, _ = demo.launch(
-        server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(),
+        server_name=host, server_port=port, root_path=root_path, theme=theme.theme(), head=theme.head(shared=backend.shared),
         max_threads=MAX_EVENTS, max_file_size="5mb", allowed_paths=[], run_history=False, show_error=False, footer_links=[], quiet=True,
         prevent_thread_lock=True, share=False, mcp_server=True,
         app_kwargs={"lifespan": before_the_first_request, "docs_url": None, "openapi_url": None},

@@ -20,7 +20,7 @@ def script(name: str) -> str:
     return (PAGE / f"{name}.js").read_text(encoding="utf-8")
 
 
-def head() -> str:
+def head(*, shared: bool = False) -> str:
     """Styles and scripts: viewport for phones with an on-screen keyboard, keys, theme, panels.
 
     The styles go here and not into gradio's `css=`, which puts its own classes before every selector and breaks those that
@@ -29,7 +29,7 @@ def head() -> str:
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
     styles = "".join((PAGE / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "markdown", "compare", "tools"))
     scripts = "\n".join(script(name) for name in ("page", "drawing", "diagram", "saved_page", "growing", "turns"))
-    known = {"version": page_files.version(), "code": W.code}
+    known = {"version": page_files.version(), "code": W.code, "shared": shared}
     config = json.dumps(known, ensure_ascii=False).replace("<", "\\u003c")
     return f"{viewport}<style>{styles}</style><script>{scripts}</script>".replace("PLAYGROUND_CONFIG", config)
 

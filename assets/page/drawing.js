@@ -107,7 +107,6 @@
         for (const op of told.ops) this.apply(op);
         Object.assign(this, { sent: text, ended, drawnBy: by });
         if (told.blocks) keep(text, told.blocks);
-        this.onDrawn?.();
       } else if (id === this.id) { // once for the worker that another text may have ended, then as it was written
         this.wanted ??= { text, ended }; this.drawnBy = null;
         if (++this.failed > 1) { this.box.textContent = ''; this.pieces = new playground.Pieces(this.box, 1000); const { text: last, ended: over } = this.wanted; this.wanted = null; this.show(last, over); }

@@ -33,8 +33,8 @@ window.playground.Pieces = class {
 };
 // The head of a trace in the making: label, count, budget meter.
 window.playground.traceHead = (box, t) => {
-  const at = (s) => box.querySelector(s), meter = at('.meter');
-  at('.label').textContent = t.label; at('.count').textContent = t.count; at('.of').textContent = t.of || '';
-  meter.hidden = t.share == null;
+  const at = (s) => box.querySelector(s), meter = at('.meter'), { set } = playground;
+  set(at('.label'), 'textContent', t.label); set(at('.count'), 'textContent', t.count); set(at('.of'), 'textContent', t.of || '');
+  set(meter, 'hidden', t.share == null);
   if (t.share != null) { meter.dataset.level = t.level; meter.firstElementChild.style.width = `${Math.min(100, 100 * t.share)}%`; meter.setAttribute('aria-valuenow', Math.round(100 * t.share)); }
 };

@@ -4,17 +4,21 @@
 const at = (s) => element.querySelector(s);
 const box = at('.think'), text = at('#thinking-live'), drawn = at('.drawn'), tail = at('.tail'), wait = at('.wait'), error = at('.page-error');
 const says = document.createElement('div'); says.className = 'visually-hidden'; says.setAttribute('role', 'status'); element.append(says);
+const { set } = playground;
 const scroller = () => document.querySelector('#scroll');
 const growing = new playground.Growing({ trace: text, drawn, tail });
-let follow = true;
-const toEnd = () => { const s = scroller(); if (s && follow) s.scrollTop = s.scrollHeight; };
-growing.text.onDrawn = toEnd;
+let follow = true, followAgain = () => {};
 function watchScroll() {
   const s = scroller(); if (!s || s.dataset.watched) return; s.dataset.watched = 'yes';
   const atEnd = () => s.scrollHeight - s.scrollTop - s.clientHeight < 40;
-  const set = (on) => { follow = on; if (follow) delete document.body.dataset.away; else document.body.dataset.away = 'on'; };
-  s.addEventListener('scroll', () => set(atEnd()), { passive: true });
-  const sizes = new ResizeObserver(() => { if (atEnd()) set(true); else if (follow) s.scrollTop = s.scrollHeight; }); // a shorter chat has its end in view; what is drawn late moves it
+  const set = (on) => { follow = on; playground.mark(document.body, 'away', on ? '' : 'on'); };
+  followAgain = () => { set(true); top = 0; s.scrollTop = s.scrollHeight; };
+  let top = s.scrollTop, height = s.scrollHeight;
+  s.addEventListener('scroll', () => { // only who scrolls up leaves the end: what is drawn late moves it, too
+    if (atEnd()) set(true); else if (s.scrollTop < top - 2 && s.scrollHeight >= height) set(false);
+    top = s.scrollTop; height = s.scrollHeight;
+  }, { passive: true });
+  const sizes = new ResizeObserver(() => { if (atEnd()) set(true); if (follow) s.scrollTop = s.scrollHeight; }); // a shorter chat has its end in view; what is drawn late moves it
   for (const child of s.children) sizes.observe(child);
 }
 let seen = null, ended = null, unsaved = null;
@@ -22,7 +26,7 @@ const left = new Set(); // views that the page has moved on from: what their eve
 function tell(v) {
   if (v.view && v.view !== seen) {
     seen = v.view;
-    if (v.begins) playground.chat(v.chat); // a reload that comes before the turns are there finds the chat, too
+    if (v.begins) { playground.chat(v.chat); followAgain(); } // a reload that comes before the turns are there finds the chat, too
     if (v.sent) trigger('sent');
     if (v.begins && !v.over) trigger('begun');
   }
@@ -35,33 +39,32 @@ async function stand(v) {
   if (left.has(v.view) || seen !== v.view) return;
   playground.finished(v.turn);
   at('.live').hidden = true;
-  toEnd();
 }
 function draw() {
   watchScroll();
   const v = props.value || {};
   if (v.left && seen) left.add(seen);
   if (v.view && left.has(v.view)) return;
-  if (v.view || v.error) { delete document.body.dataset.sending; if (v.error && !v.view) playground.refused(); }
+  if (v.view || v.error) { playground.mark(document.body, 'sending', ''); if (v.error && !v.view) playground.refused(); }
   tell(v);
-  at('.live').hidden = !v.on;
+  set(at('.live'), 'hidden', !v.on);
   playground.running(!!v.running);
   const line = document.querySelector('#status');
-  if (line) { line.dataset.state = v.state || 'idle'; line.textContent = v.status || ''; }
+  if (line) { playground.mark(line, 'state', v.state || 'idle'); set(line, 'textContent', v.status || ''); }
   const t = v.thinking;
-  box.hidden = !t;
+  set(box, 'hidden', !t);
   if (t) {
     playground.traceHead(box, t);
-    text.hidden = !!t.done && !box.dataset.open;
+    set(text, 'hidden', !!t.done && !box.dataset.open);
     growing.think(t.text || '');
   } else { growing.forget(); delete box.dataset.open; }
   drawSteps(v.steps || []);
   growing.answer(v.answer || '', v);
-  wait.textContent = v.wait || '';
+  set(wait, 'textContent', v.wait || '');
   if (error.dataset.html !== (v.error || '')) { error.innerHTML = v.error || ''; error.dataset.html = v.error || ''; }
   if (v.says && says.textContent !== v.says) says.textContent = v.says;
   const s = scroller();
-  if (s && (v.jump || (follow && (v.on || v.error)))) s.scrollTop = s.scrollHeight;
+  if (s && (v.jump || (follow && v.error))) s.scrollTop = s.scrollHeight; // else as the sizes change, once a frame
 }
 // Turns that called tools, part by part: only what changed is drawn again, so that what somebody types into a card stays.
 const steps = at('.steps'), known = new Map();

@@ -206,12 +206,25 @@ function trees(tokens, env) {
       around.parts.push(wrap ? { open: wrap, parts: [tree], close: wrap.startsWith('<div') ? '</div>' : '</section>' } : tree);
       stack.push(tree);
     } else if (token.nesting === -1) stack.pop();
-    else if (token.type === 'inline') { around.html = (around.html || '') + md.renderer.renderInline(token.children, md.options, env); delete around.parts; }
+    else if (token.type === 'inline') inlineInto(around, token.children, env);
     else if (token.type === 'fence' || token.type === 'code_block') around.parts.push(codeTree(token, env.growing && i >= env.last));
     else if (token.type.startsWith('formula_block')) around.parts.push({ open: '<div class="formula-block">', html: rules[token.type](tokens, i), close: '</div>' });
     else { const made = written(tokens, i, env); if (made) around.parts.push(made); }
   }
   return top.parts;
+}
+// The words of a paragraph: HTML, or where they are many, pieces of it, so that what grows at the end leaves those before alone.
+const PIECE_CHARS = 2000;
+function inlineInto(tree, tokens, env) {
+  const pieces = [];
+  let from = 0, depth = 0, chars = 0;
+  for (let i = 0; i < tokens.length; i++) {
+    depth += tokens[i].nesting; chars += tokens[i].content.length + 20;
+    if (depth || chars < PIECE_CHARS || i + 1 === tokens.length) continue;
+    pieces.push(tokens.slice(from, i + 1)); from = i + 1; chars = 0;
+  }
+  if (!pieces.length) { tree.html = md.renderer.renderInline(tokens, md.options, env); delete tree.parts; return; }
+  for (const piece of [...pieces, tokens.slice(from)]) tree.parts.push(`<span>${md.renderer.renderInline(piece, md.options, env)}</span>`);
 }
 const written = (tokens, i, env) => (rules[tokens[i].type] ? rules[tokens[i].type](tokens, i, md.options, env, md.renderer) : md.renderer.renderToken(tokens, i, md.options)).trim();
 

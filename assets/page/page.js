@@ -17,8 +17,11 @@
   const panel = (name) => { if (name) body().dataset.panel = name; else delete body().dataset.panel; delete body().dataset.right; if (phone() && body().dataset.sheet !== 'right') sheet('right'); };
   window.playground = {
     panel, sheet, click,
-    config: PLAYGROUND_CONFIG, // { version, code }: of the files beside the page, and the words of a code block's buttons
-    running: (on) => { if (on) body().dataset.running = 'on'; else delete body().dataset.running; },
+    config: PLAYGROUND_CONFIG, // { version, code, shared }: of the files beside the page, the words of a code block's buttons, whether the network sees it
+    // Twenty times a second: what is set again as it is still costs the browser a look at every element.
+    set: (node, name, value) => { if (node[name] !== value) node[name] = value; },
+    mark: (node, name, value) => { if (value ? node.dataset[name] !== value : name in node.dataset) { if (value) node.dataset[name] = value; else delete node.dataset[name]; } },
+    running: (on) => playground.mark(body(), 'running', on ? 'on' : ''),
     // Sets a text box of Gradio's the way a person would, so that its own state follows.
     type: (selector, text) => { const box = document.querySelector(selector); if (!box) return; Object.getOwnPropertyDescriptor(box.constructor.prototype, 'value').set.call(box, text); box.dispatchEvent(new Event('input', { bubbles: true })); box.focus(); },
     requestAgain: () => { if (body().dataset.panel === 'request') click('show-request'); }, // what it shows was another chat's or model's
@@ -37,7 +40,7 @@
   ready(() => {
     const wish = new URLSearchParams(location.search).get('__theme') || store.get('qnp-theme');
     const apply = () => { if (wish) body().classList.toggle('dark', wish === 'dark'); };
-    playground.tab(new URLSearchParams(location.search).get('tab') || '');
+    playground.tab(new URLSearchParams(location.search).get('tab') || ''); if (playground.config.shared) body().dataset.shared = 'on';
     apply(); setTimeout(apply, 600); // Gradio sets its own theme class once while it mounts
   });
   document.addEventListener('click', (e) => {

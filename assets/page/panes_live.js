@@ -6,7 +6,7 @@ const panes = [...document.querySelectorAll('.pane')].map((row) => {
   const at = (s) => row.querySelector(s), box = at('.think'), trace = at('.trace-text'), answer = at('.answer-live'), body = at('.pane-body');
   const growing = new playground.Growing({ trace, drawn: at('.drawn'), tail: at('.tail') });
   let follow = true;
-  growing.text.onDrawn = () => { if (follow) body.scrollTop = body.scrollHeight; };
+  const sizes = new ResizeObserver(() => { if (follow) body.scrollTop = body.scrollHeight; }); for (const child of body.children) sizes.observe(child);
   body.addEventListener('scroll', () => { follow = body.scrollHeight - body.scrollTop - body.clientHeight < 40; }, { passive: true });
   at('.trace-head').addEventListener('click', () => { if (box.dataset.open) delete box.dataset.open; else box.dataset.open = 'yes'; trace.hidden = !box.dataset.open; });
   return { row, draw(p) {
@@ -24,7 +24,6 @@ const panes = [...document.querySelectorAll('.pane')].map((row) => {
     if (t) { playground.traceHead(box, t); trace.hidden = !!t.done && !box.dataset.open; growing.think(t.text); } else growing.forget();
     growing.answer(p.answer, p); at('.wait').textContent = p.wait || '';
     html(at('.pane-error'), p.error || ''); html(at('.pane-foot'), p.foot || '');
-    if (follow) body.scrollTop = body.scrollHeight;
   } };
 });
 let seen = null, ended = null, unsaved = null;

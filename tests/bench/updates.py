@@ -56,8 +56,8 @@ def measure(browser: Browser, kind: str, *, phone: bool, words: int, seconds: fl
         page.locator("#composer textarea").fill(f"say {6 * WORDS_PER_S} {len(text)}\n{text}{more}")
         page.locator("#composer textarea").press("Enter")
         page.wait_for_function(
-            "(n) => (document.querySelector('#answer-live .drawn')?.innerText.split(/\\s+/).length || 0) > n",
-            arg=0.95 * words,
+            "(n) => (document.querySelector('#answer-live .drawn')?.textContent.split(/\\s+/).length || 0) > n",
+            arg=0.6 * words,
             polling=500,
             timeout=120_000,
         )
