@@ -14,6 +14,7 @@ const MACROS = {
   '\\dv': '\\frac{\\mathrm{d} #1}{\\mathrm{d} #2}', '\\pdv': '\\frac{\\partial #1}{\\partial #2}', '\\dd': '\\mathrm{d}', '\\abs': '\\left|#1\\right|',
   '\\norm': '\\left\\lVert#1\\right\\rVert', '\\xor': '\\oplus', '\\newline': '\\\\', '\\bigm': '\\big', '\\degree': '^\\circ', '\\percent': '\\%',
 };
+const ONLY_DISPLAYED = /\\begin\s*\{(?:align|alignat|gather|equation|eqnarray|multline|split|CD)\*?\}|\\tag\b/; // KaTeX refuses them in a line
 const escapeHtml = (text) => text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 const kept = new Map();
 
@@ -29,6 +30,7 @@ function drawFormula(source, display) {
   try {
     if (!source || source.length > MAX_TEX_CHARS) throw new Error('nothing to draw');
     const tex = source.replace(/\\(begin|end)\s*\{(eqnarray\*?|multline\*?)\}/g, (_, what, name) => `\\${what}{${LIKE[name]}}`);
+    display ||= ONLY_DISPLAYED.test(tex);
     const options = { displayMode: display, throwOnError: true, strict: 'ignore', trust: false, maxSize: 20, maxExpand: 1000 };
     const html = katex.renderToString(tex, { ...options, macros: { ...MACROS } });
     return display ? `<span class="formula" dir="ltr">${html}</span>` : `<span dir="ltr">${html}</span>`;
@@ -79,7 +81,7 @@ function environmentAt(src, at, to) { // { name, end } of a known environment th
   }
   return { name: found[1], end: -1 };
 }
-const INLINE_ENVIRONMENT = /matrix|^cases|^array|^aligned|^split|^gathered|^subarray|^[dr]cases/;
+const INLINE_ENVIRONMENT = /matrix|^cases|^array|^aligned|^gathered|^subarray|^[dr]cases/;
 function push(state, source, display, pos) {
   const token = state.push('formula', 'span', 0);
   token.content = source; token.meta = { display };

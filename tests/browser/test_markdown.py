@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
+from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 from playwright.sync_api import Page
 
 # what stands on the page, without KaTeX's spans: a formula by its TeX between ⟦ ⟧
@@ -222,3 +225,60 @@ def test_there_is_no_moment_of_raw_markdown(drawing):
         if RAW.search(words)
     ]
     assert raw == []
+
+
+# ---- formulas as KaTeX draws them
+FORMULAS = (Path(__file__).parent / "formulas.txt").read_text(encoding="utf-8").splitlines()
+WRITTEN = (
+    "$${}$$",
+    "\\[{}\\]",
+    "Text \\({}\\) goes on.",
+    "So:\n\\[\n{}\n\\]\nand",
+    "1. First:\n   \\[\n   {}\n   \\]",
+    "```math\n{}\n```",
+    "> $$\n> {}\n> $$",
+)
+DISPLAYED = re.compile(r"\\begin\{(?:align|alignat|gather|equation|split|CD)\*?\}|\\tag\b")  # in a line, too
+DRAW = """({ texts, own }) => { const box = document.querySelector('#there'); box.innerHTML = ''; box.style.cssText = 'width:860px;background:#fff';
+  for (const [text, tex, display] of texts) { const row = document.createElement('div'); row.style.cssText = 'padding:4px;min-height:20px'; box.append(row);
+    if (own) katex.render(tex, row, { displayMode: display, strict: 'ignore', trust: false });
+    else { const made = document.createElement('div'); made.innerHTML = finished(text).join(''); const drawn = made.querySelectorAll(display ? '.katex-display' : '.katex'); if (drawn.length !== 1) row.textContent = 'NOT ONE: ' + text; else row.append(drawn[0]); } }
+  box.getBoundingClientRect();
+  return new Promise((frame) => requestAnimationFrame(() => requestAnimationFrame(frame))).then(() => document.fonts.ready).then(() => [...box.children].map((row) => row.textContent.startsWith('NOT ONE') ? row.textContent : '').filter(Boolean)); }"""
+
+
+ANTIALIASING = 80  # of 255: the edge of a letter is drawn a little lighter or darker from one picture to the next
+
+
+def difference(one: bytes, other: bytes) -> int:
+    """The largest difference of two pictures in one point, 255 where their sizes differ."""
+    left, right = (Image.open(BytesIO(picture)).convert("L") for picture in (one, other))
+    return 255 if left.size != right.size else int(ImageChops.difference(left, right).getextrema()[1])
+
+
+def test_120_formulas_look_as_katex_itself_draws_them(drawing):
+    assert len(FORMULAS) >= 120
+    texts = []
+    for number, tex in enumerate(FORMULAS):
+        written = WRITTEN[number % len(WRITTEN)].format(tex)
+        texts.append((written, tex, "\\(" not in written or bool(DISPLAYED.search(tex))))
+    box = drawing.locator("#there")
+    wrong = []
+    for first in range(0, len(texts), 10):  # a picture of ten at a time: large enough to be quick, small enough to say where it differs
+        part = texts[first : first + 10]
+        assert drawing.evaluate(DRAW, {"texts": part, "own": False}) == []
+        ours = box.screenshot()
+        drawing.evaluate(DRAW, {"texts": part, "own": True})
+        if difference(box.screenshot(), ours) > ANTIALIASING:
+            wrong.append([tex for _, tex, _ in part])
+    drawing.evaluate("() => { const box = document.querySelector('#there'); box.innerHTML = ''; box.style.cssText = ''; }")
+    assert wrong == []
+
+
+def test_the_pictures_tell_two_formulas_apart(drawing):
+    box = drawing.locator("#there")
+    pictures = []
+    for tex in ("x^2", "x^3"):
+        drawing.evaluate(DRAW, {"texts": [("", tex, True)], "own": True})
+        pictures.append(box.screenshot())
+    assert difference(*pictures) > 2 * ANTIALIASING
