@@ -111,9 +111,7 @@ class Answers:
             async for update in updates:
                 yield update
 
-    async def _follow(
-        self, run: Run, session: Session, request: gr.Request, marks: dict[str, Any]
-    ) -> AsyncGenerator[Updates, None]:
+    async def _follow(self, run: Run, session: Session, request: gr.Request, marks: dict[str, Any]) -> AsyncGenerator[Updates, None]:
         """The answer live, to its end or until the page shows something else. `marks` tell the page's script what has begun."""
         session_hash, value = str(request.session_hash), IDLE
         view = self.tab.views.move(session_hash, begins="begins" in marks)
@@ -146,7 +144,7 @@ class Answers:
         run = self.tab.newest(session, request)
         state = run.state if run is not None else "idle"
         says = W.says_ready if state == "done" else ""
-        done = {**IDLE, "left": True, "state": state, "status": W.states[state], "says": says}
+        done = {**IDLE, "left": True, "after": True, "state": state, "status": W.states[state], "says": says}
         try:
             return {self.page.live: done, **await self.tab.shown(await self.backend.open(), session, request, search=search)}
         except BackendError as error:

@@ -9,15 +9,17 @@ function draw() {
   const fresh = value.chat !== chat;
   if (fresh) { chat = value.chat; playground.chat(value.chat); if (value.restore) trigger('restore'); }
   turns.update(value.turns);
+  if (own && document.body.dataset.sending) turns.add(own); // told of the answer before
   if (fresh || value.follow || (!document.body.dataset.away && value.turns.length > 1)) { const s = document.querySelector('#scroll'); if (s) requestAnimationFrame(() => { s.scrollTop = s.scrollHeight; }); }
 }
 // What was just asked stands there at once, drawn here; the server's own turn comes in its place. Refused, it goes again.
 const esc = (text) => text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
-let asked = false;
+let asked = false, own = null;
 playground.asked = (text, files) => {
   const names = files.length ? `<div class="files">${files.map((name) => `<span class="file">${esc(name)}</span>`).join('')}</div>` : '';
   const words = /^ {0,3}(?:`{3}|~{3})/m.test(text) ? `<markdown-text fenced>${esc(text)}</markdown-text>` : esc(text);
-  turns.add({ id: 'asked', key: `${text}\n${files}`, role: 'user', html: `<div class="you" dir="auto">${names}${words}</div><div class="acts"></div>`, copy: text });
+  own = { id: 'asked', key: `${text}\n${files}`, role: 'user', html: `<div class="you" dir="auto">${names}${words}</div><div class="acts"></div>`, copy: text };
+  turns.add(own);
   asked = true; document.body.dataset.sending = 'on';
   const s = document.querySelector('#scroll'); if (s) s.scrollTop = s.scrollHeight;
 };

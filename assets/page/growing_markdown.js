@@ -119,7 +119,7 @@ function provisional(content, env) {
   }
   const tags = [];
   for (const [tag, close, name] of text.matchAll(/<(\/?)(sub|sup|kbd|mark|u)>/gi)) if (!close) tags.push(name); else if (tags.at(-1) === name) tags.pop();
-  const closing = openMarks(text, env) + tags.reverse().map((name) => `</${name}>`).join('');
+  const closing = openMarks(text, env) + (tags.length > 10 ? '' : tags.reverse().map((name) => `</${name}>`).join(''));
   return closing ? text.trimEnd() + closing : text;
 }
 let unclosed = null;

@@ -43,6 +43,7 @@ async function stand(v) {
 function draw() {
   watchScroll();
   const v = props.value || {};
+  if (v.after && seen !== ended && seen !== unsaved) return; // another answer has begun before the server told of this one's end
   if (v.left && seen) left.add(seen);
   if (v.view && left.has(v.view)) return;
   if (v.view || v.error) { playground.mark(document.body, 'sending', ''); if (v.error && !v.view) playground.refused(); }

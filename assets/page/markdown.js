@@ -45,9 +45,12 @@ md.inline.ruler.before('autolink', 'harmless_tags', (state, silent) => {
   if (line) { if (!silent) state.push('hardbreak', 'br', 0); state.pos += line[0].length; return true; }
   const open = /^<(sub|sup|kbd|mark|u)>/i.exec(rest);
   if (!open) return false;
-  const tag = open[1].toLowerCase(), marks = new RegExp(`<(/?)${tag}>`, 'gi'); marks.lastIndex = open[0].length;
+  const tag = open[1].toLowerCase(), never = (state.never ??= new Set()); // of a tag without an end none after it has one
+  if (never.has(tag)) return false;
+  const marks = new RegExp(`<(/?)${tag}>`, 'gi'); marks.lastIndex = open[0].length;
   let depth = 1, end = null;
   for (let found; depth && (found = marks.exec(rest)); end = found) depth += found[1] ? -1 : 1;
+  if (depth) never.add(tag);
   if (depth || state.level > 50) return false;
   if (!silent) {
     const from = state.pos, max = state.posMax, inner = from + open[0].length;
@@ -62,11 +65,12 @@ md.inline.ruler.before('autolink', 'harmless_tags', (state, silent) => {
   state.pos += end.index + end[0].length;
   return true;
 });
+const MAX_DETAILS = 20; // one in another
 // <details>, <summary>: each on a line of its own or together, Markdown inside
 md.block.ruler.before('html_block', 'details', (state, startLine, endLine, silent) => {
   if (state.sCount[startLine] - state.blkIndent >= 4) return false;
   const text = (line) => state.src.slice(state.bMarks[line] + state.tShift[line], state.eMarks[line]);
-  if (!/^<details>\s*(?:<summary>|$)/i.test(text(startLine))) return false;
+  if (!/^<details>\s*(?:<summary>|$)/i.test(text(startLine)) || state.neverDetails || (state.env.details || 0) >= MAX_DETAILS) return false;
   let depth = 0, line = startLine, ended = false;
   for (; line < endLine; line++) {
     if (state.sCount[line] < state.blkIndent && !state.isEmpty(line)) break;
@@ -74,7 +78,7 @@ md.block.ruler.before('html_block', 'details', (state, startLine, endLine, silen
     for (const mark of marks) depth += mark[1] === '/' ? -1 : 1;
     if (depth <= 0 && marks.length) { ended = true; break; }
   }
-  if (!ended && !state.env.growing) return false;
+  if (!ended && !state.env.growing) { state.neverDetails = true; return false; }
   if (ended && !/<\/details>\s*$/i.test(text(line))) return false;
   if (silent) return true;
   const last = ended ? line : line - 1;
@@ -85,7 +89,9 @@ md.block.ruler.before('html_block', 'details', (state, startLine, endLine, silen
   const inline = state.push('inline', '', 0); inline.content = (summary ? summary[1] : '').trim(); inline.map = [startLine, startLine + 1]; inline.children = [];
   state.push('summary_close', 'summary', -1);
   const blocks = [];
+  state.env.details = (state.env.details || 0) + 1;
   state.md.block.parse(summary ? inside.slice(summary[0].length) : inside.replace(/^\s*<summary>/i, ''), state.md, state.env, blocks);
+  state.env.details -= 1;
   for (const token of blocks) { token.level += state.level; state.tokens.push(token); }
   const close = state.push('details_close', 'details', -1); close.block = true;
   state.line = last + 1;
@@ -102,7 +108,8 @@ function hideBars(row, columns) {
 }
 const BARS_OF_FORMULA = /\\|[\^_]|^\$\|?[^|]*\|[^|]*\|?\$$/;
 md.block.ruler.at('table', (state, startLine, endLine, silent) => {
-  if (silent || startLine + 2 > endLine) return tableRule(state, startLine, endLine, silent);
+  const border = startLine + 1 < endLine ? state.src.slice(state.bMarks[startLine + 1], state.eMarks[startLine + 1]) : '';
+  if (silent || !/^[ \t>]*[-:|][-:| \t]*$/.test(border) || !border.includes('|')) return tableRule(state, startLine, endLine, silent);
   let last = startLine;
   while (last < endLine && !state.isEmpty(last)) last++;
   const { src: source, bMarks: { [startLine]: from } } = state, rows = source.slice(from, state.eMarks[last - 1]).split('\n');

@@ -62,6 +62,14 @@ function isFormula(inner, before, after) {
 }
 
 // ---- inline: \( \), \[ \], $$ $$, $ $, \begin \end
+// What has no end once has none later: a text of ten thousand openings is looked through once.
+function without(state, mark) { return (state.endless ??= new Set()).has(mark); }
+function endless(state, mark) { (state.endless ??= new Set()).add(mark); return -1; }
+function closingOnce(state, mark, from) {
+  if (without(state, mark)) return -1;
+  const found = closing(state.src, mark, from, state.posMax);
+  return found < 0 ? endless(state, mark) : found;
+}
 function closing(src, mark, from, to) {
   for (let at = src.indexOf(mark, from); at >= 0 && at + mark.length <= to; at = src.indexOf(mark, at + 1)) {
     let slashes = 0;
@@ -70,16 +78,17 @@ function closing(src, mark, from, to) {
   }
   return -1;
 }
-function environmentAt(src, at, to) { // { name, end } of a known environment that begins here and ends before `to`; end -1: not yet
+function environmentAt(state, at) { // { name, end } of a known environment that begins here; end -1: not yet
+  const { src, posMax } = state;
   const begin = /\\begin\s*\{([A-Za-z]+\*?)\}/y; begin.lastIndex = at;
   const found = begin.exec(src);
-  if (!found || !ENVIRONMENTS.has(found[1])) return null;
+  if (!found || !ENVIRONMENTS.has(found[1]) || without(state, found[1])) return null;
   const marks = new RegExp(`\\\\(begin|end)\\s*\\{${found[1].replace('*', '\\*')}\\}`, 'g'); marks.lastIndex = begin.lastIndex;
-  for (let depth = 1, next; (next = marks.exec(src)) && marks.lastIndex <= to; ) {
+  for (let depth = 1, next; (next = marks.exec(src)) && marks.lastIndex <= posMax; ) {
     depth += next[1] === 'begin' ? 1 : -1;
     if (!depth) return { name: found[1], end: marks.lastIndex };
   }
-  return { name: found[1], end: -1 };
+  return { name: found[1], end: endless(state, found[1]) };
 }
 const INLINE_ENVIRONMENT = /matrix|^cases|^array|^aligned|^gathered|^subarray|^[dr]cases/;
 function push(state, source, display, pos) {
@@ -93,31 +102,31 @@ function inlineMaths(state, silent) {
   if (sign === '\\') {
     const next = src[pos + 1];
     if (next === '(' || next === '[') {
-      const close = closing(src, next === '(' ? '\\)' : '\\]', pos + 2, posMax);
+      const close = closingOnce(state, next === '(' ? '\\)' : '\\]', pos + 2);
       if (close < 0) return silent ? false : stillOpen(state, pos, pos + 2);
       if (!src.slice(pos + 2, close).trim()) return false;
       return silent ? ((state.pos = close + 2), true) : push(state, src.slice(pos + 2, close), next === '[', close + 2);
     }
-    const environment = environmentAt(src, pos, posMax);
+    const environment = environmentAt(state, pos);
     if (!environment) return false;
     if (environment.end < 0) return silent ? false : stillOpen(state, pos, pos);
     return silent ? ((state.pos = environment.end), true) : push(state, src.slice(pos, environment.end), !INLINE_ENVIRONMENT.test(environment.name), environment.end);
   }
   if (sign !== '$') return false;
   if (src[pos + 1] === '$') {
-    const close = closing(src, '$$', pos + 2, posMax);
+    const close = closingOnce(state, '$$', pos + 2);
     if (close > pos + 2 && src.slice(pos + 2, close).trim()) return silent ? ((state.pos = close + 2), true) : push(state, src.slice(pos + 2, close), true, close + 2);
     if (close < 0 && !silent && stillOpen(state, pos, pos + 2)) return true;
     if (!silent) state.pending += '$$';
     state.pos += 2; // and never the opening of an inline formula
     return true;
   }
-  const found = inlineDollars(src, pos, posMax);
+  const found = without(state, '$') ? -1 : inlineDollars(state);
   if (found < 0) return false;
   return silent ? ((state.pos = found + 1), true) : push(state, src.slice(pos + 1, found), false, found + 1);
 }
-function inlineDollars(src, pos, posMax) { // where the formula that opens at `pos` closes, or -1
-  const close = closing(src, '$', pos + 1, posMax);
+function inlineDollars(state) { // where the formula that opens here closes, or -1
+  const { src, pos } = state, close = closingOnce(state, '$', pos + 1);
   if (close < 0 || close - pos > MAX_TEX_CHARS || src[close + 1] === '$') return -1;
   const inner = src.slice(pos + 1, close);
   return !inner.includes('`') && isFormula(inner, src[pos - 1] || '', src[close + 1] || '') ? close : -1;
@@ -143,10 +152,11 @@ function blockMaths(state, startLine, endLine, silent) {
     if (!begin || !ENVIRONMENTS.has(begin[1])) return false;
     name = begin[1];
   }
+  if ((name || !state.env.growing) && without(state, mark || name)) return false;
   const lines = [];
-  let depth = 0;
+  let depth = 0, left = false;
   for (let line = startLine; line < endLine; line++) {
-    if (line > startLine && state.sCount[line] < state.blkIndent && state.sCount[line] >= 0 && !state.isEmpty(line)) break; // left its list item or quote
+    if (line > startLine && state.sCount[line] < state.blkIndent && state.sCount[line] >= 0 && !state.isEmpty(line)) { left = true; break; } // left its list item or quote
     const text = lineText(state, line), inner = line === startLine && mark ? text.slice(2) : text;
     let end = -1, rest = '';
     if (mark) {
@@ -170,6 +180,7 @@ function blockMaths(state, startLine, endLine, silent) {
     state.line = line + 1;
     return true;
   }
+  if (!left) endless(state, mark || name);
   if (!state.env.growing || !mark || endLine < state.lineMax) return false;
   if (silent) return true;
   const token = state.push('formula_block_open', 'div', 0); // of an answer in the making: the end is still to come

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -11,7 +12,8 @@ from pydantic import SecretStr
 from backend.api.access import check_access
 from backend.api.app import MOST_BYTES
 from backend.api.errors import ApiError, from_backend
-from backend.errors import BackendError, QuotaExhausted, RateLimited
+from backend.errors import BackendError, BadInput, QuotaExhausted, RateLimited
+from backend.read_files import FilesRefused
 from tests.running_api import running_api
 
 MODEL = "dashscope:qwen3-next-80b-a3b-instruct"
@@ -230,7 +232,12 @@ def subclasses(kind):
 
 @pytest.mark.parametrize("kind", sorted(subclasses(BackendError), key=lambda k: k.__name__))
 def test_every_error_of_the_tree_has_a_status_and_says_whether_to_try_again(kind):
-    told = from_backend(kind("It failed.", hint="Do that."))
+    failed = (
+        FilesRefused({Path("a"): BadInput("It failed.", hint="Do that.")}, [])
+        if kind is FilesRefused
+        else kind("It failed.", hint="Do that.")
+    )
+    told = from_backend(failed)
     assert 400 <= told.status < 600 and json.loads(told.body())["error"]["message"] == "It failed. Do that." and told.code
     assert told.headers["x-should-retry"] == ("true" if kind.retryable else "false")
 
